@@ -1,0 +1,62 @@
+# `make demo` and `make test` are all the set-up there is: the first of them makes .venv and installs into it.
+# A machine needs Python 3.11 or newer, pip and make.
+
+PYTHON ?= python3
+EXTRAS := torch,dev
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench bench-short soak clean
+
+help: ## List the targets.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
+
+demo: $(STAMP) ## Train a small model on real shards, stop it, resume it.
+	$(BIN)/headrace demo
+
+test: $(STAMP) ## Run the whole suite, the documented examples included.
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## Lint, formatting, types, import directions and house rules.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --project pyproject.toml
+	$(BIN)/python -m pytest --quiet tests/test_architecture.py tests/test_house_rules.py tests/test_import.py
+
+format: $(STAMP) ## Format the code and mend what can be mended safely.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure the Parquet stream at full size; takes minutes.
+	$(BIN)/python benchmarks/stream_parquet.py
+
+bench-short: $(STAMP) ## Measure the Parquet stream on little data.
+	$(BIN)/python benchmarks/stream_parquet.py --short
+
+soak: $(STAMP) ## Run the tests marked slow.
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+clean: ## Remove the environment and all caches.
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# The stamp is older than pyproject.toml or constraints.txt when one of them changed: install again, into the same
+# environment if it still works. torch goes in first and alone, so that nothing else chooses its build.
+# A Python without ensurepip (Debian's, without python3-venv) gets pip from the one that is on the machine.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'headrace needs Python 3.11 or newer, but `$(PYTHON)` is '"$$($(PYTHON) --version 2>&1)."; \
+		echo 'Name another one, as in: make $(or $(MAKECMDGOALS),test) PYTHON=python3.12'; exit 1; } >&2
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		echo 'Making $(VENV) with '"$$($(PYTHON) --version)"; \
+		$(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 || { \
+			$(PYTHON) -m venv --clear --without-pip $(VENV) && \
+			$(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet pip; }; }
+	@echo 'Installing torch, then headrace with what it needs; the first time this takes a minute or more'
+	@$(PIP) torch
+	@$(PIP) --editable '.[$(EXTRAS)]'
+	@touch $@

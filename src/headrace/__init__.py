@@ -1,0 +1,108 @@
+"""headrace loads and prepares data for machine learning.
+
+**Every batch is a pure function of (data, recipe, seed, epoch, step).**
+
+A tour of the central types, in the order in which a sample meets them:
+
+- `Source` reads one format: one row group of one shard becomes a `pyarrow.RecordBatch`.
+- `Manifest` knows the shards, their row groups and their counts, from footers alone; it gives
+  every sample its id.
+- `Selection` says which samples take part, `Plan` in which order and in which batch: pure
+  arithmetic, before any byte is read.
+- `Dataset` is the recipe, an immutable value; `open`, `from_arrays`, `from_arrow` and
+  `from_polars` make one, and each of its verbs returns a new one.
+- `Loader` iterates over the batches of an epoch and resumes exactly.
+- `Batch` holds named arrays and the samples' ids.
+
+Names load when they are first used, so that `import headrace` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace.batch import Batch, Ragged
+    from headrace.dataset import Dataset, from_arrays, from_arrow, from_polars
+    from headrace.dataset import open_dataset as open  # noqa: A004
+    from headrace.errors import (
+        ChangedSourceError,
+        ClosedError,
+        CorruptSourceError,
+        FingerprintError,
+        HeadraceError,
+        MemoryLimitError,
+        MissingDependencyError,
+        MissingSourceError,
+        OptionError,
+        PrepareError,
+        SchemaError,
+        SourceError,
+        StateError,
+        UnknownColumnError,
+        UnknownSampleError,
+        WorkerError,
+    )
+    from headrace.execution.executors import Executor, Processes, Serial, Threads
+    from headrace.loader import Loader
+    from headrace.manifest import Manifest, RowGroup, Shard
+    from headrace.planning.order import BlockShuffle
+    from headrace.planning.plan import Plan
+    from headrace.planning.selection import Selection
+    from headrace.planning.world import World
+    from headrace.sources.base import Source
+    from headrace.sources.parquet import ParquetOptions
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "batch": ("Batch", "Ragged"),
+    "dataset": ("Dataset", "from_arrays", "from_arrow", "from_polars", "open"),
+    "errors": (
+        "ChangedSourceError",
+        "ClosedError",
+        "CorruptSourceError",
+        "FingerprintError",
+        "HeadraceError",
+        "MemoryLimitError",
+        "MissingDependencyError",
+        "MissingSourceError",
+        "OptionError",
+        "PrepareError",
+        "SchemaError",
+        "SourceError",
+        "StateError",
+        "UnknownColumnError",
+        "UnknownSampleError",
+        "WorkerError",
+    ),
+    "execution.executors": ("Executor", "Processes", "Serial", "Threads"),
+    "loader": ("Loader",),
+    "manifest": ("Manifest", "RowGroup", "Shard"),
+    "planning.order": ("BlockShuffle",),
+    "planning.plan": ("Plan",),
+    "planning.selection": ("Selection",),
+    "planning.world": ("World",),
+    "sources.base": ("Source",),
+    "sources.parquet": ("ParquetOptions",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+_OWN_NAMES = {"open": "open_dataset"}  # `open` would hide the builtin in its own module
+
+__all__ = [  # noqa: RUF022  sorted by the test suite, which compares it with the table above
+    *sorted(_HOMES),
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'headrace' has no attribute {name!r}")
+    value = getattr(import_module(f"headrace.{_HOMES[name]}"), _OWN_NAMES.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,125 @@
+"""Every exception that headrace raises, in one tree.
+
+Each class also inherits the builtin that a caller would catch:
+
+    HeadraceError
+    ├── OptionError(ValueError)             an argument that cannot be right
+    ├── SourceError(OSError)                a shard that cannot be read
+    │   ├── MissingSourceError(FileNotFoundError)   nothing lies under that name
+    │   ├── CorruptSourceError              the bytes are not what the format promises
+    │   └── ChangedSourceError              a shard was replaced after it was opened
+    ├── SchemaError(TypeError)              columns or types that do not fit together
+    │   └── UnknownColumnError(KeyError)    a column that is not there
+    ├── UnknownSampleError(IndexError)      a sample id that the data set does not hold
+    ├── MemoryLimitError(MemoryError)       more bytes than `memory_limit` allows
+    ├── PrepareError(RuntimeError)          an expression or a user's function failed
+    ├── StateError(ValueError)              a saved state that belongs to something else
+    ├── WorkerError(RuntimeError)           a process of an executor died
+    ├── FingerprintError(TypeError)         a setting that cannot be identified by value
+    ├── ClosedError(RuntimeError)           use after `close`
+    └── MissingDependencyError(ImportError) an extra that is not installed
+
+Every message says what must hold, what was found, where, and what to do. Every class can be
+rebuilt from its message alone, so that an error survives pickling and the way in which
+`torch.utils.data.DataLoader` re-raises what happened in a worker process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class HeadraceError(Exception):
+    """The root of all errors raised on purpose.
+
+    Example:
+        >>> import headrace as hr
+        >>> try:
+        ...     hr.open("nowhere/*.parquet")
+        ... except hr.HeadraceError as error:
+        ...     print(type(error).__name__)
+        MissingSourceError
+    """
+
+    def __str__(self) -> str:
+        """Return the message as written; KeyError would put it in quotes."""
+        return str(self.args[0]) if self.args else ""
+
+
+class OptionError(HeadraceError, ValueError):
+    """An argument that cannot be right."""
+
+
+class SourceError(HeadraceError, OSError):
+    """A shard that cannot be read."""
+
+
+class MissingSourceError(SourceError, FileNotFoundError):
+    """Nothing lies under the name that was given."""
+
+
+class CorruptSourceError(SourceError):
+    """The bytes of a shard are not what its format or its footer promises."""
+
+
+class ChangedSourceError(SourceError):
+    """A shard was replaced or rewritten after it was opened."""
+
+
+class SchemaError(HeadraceError, TypeError):
+    """Columns or types that do not fit together."""
+
+
+class UnknownColumnError(SchemaError, KeyError):
+    """A column that is not there."""
+
+    @classmethod
+    def from_names(cls, missing: Iterable[str], available: Iterable[str], where: str) -> UnknownColumnError:
+        """Word the error from the names asked for and the names there are."""
+        wanted, names = list(missing), list(available)
+        near = get_close_matches(wanted[0], names, n=3) if wanted else []
+        hint = f"did you mean {_quoted(near)}?" if near else f"it has {_quoted(names[:20])}"
+        more = f" and {len(names) - 20} more" if len(names) > 20 and not near else ""
+        return cls(f"{where} has no column {_quoted(wanted)}; {hint}{more}")
+
+
+class UnknownSampleError(HeadraceError, IndexError):
+    """A sample id that the data set does not hold."""
+
+
+class MemoryLimitError(HeadraceError, MemoryError):
+    """More bytes than `memory_limit` allows would be needed."""
+
+
+class PrepareError(HeadraceError, RuntimeError):
+    """An expression or a user's function failed on a row group."""
+
+
+class StateError(HeadraceError, ValueError):
+    """A saved state that belongs to other data, another recipe or another order."""
+
+
+class FingerprintError(HeadraceError, TypeError):
+    """A setting that cannot be identified by its value."""
+
+
+class WorkerError(HeadraceError, RuntimeError):
+    """A process of an executor died before it could answer."""
+
+
+class ClosedError(HeadraceError, RuntimeError):
+    """Something was used after it was closed."""
+
+
+class MissingDependencyError(HeadraceError, ImportError):
+    """A library that an extra brings is not installed."""
+
+    @classmethod
+    def from_extra(cls, library: str, extra: str, purpose: str) -> MissingDependencyError:
+        """Word the error from the library, the extra that brings it and what it is for."""
+        return cls(f"{purpose} needs `{library}`, which is not installed; run `pip install headrace[{extra}]`")
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

@@ -1,0 +1,1 @@
+"""Execution: the rooms that a batch passes, and who calls them."""

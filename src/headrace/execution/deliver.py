@@ -1,0 +1,63 @@
+"""Deliver: a batch in the form that the consumer asked for, without a copy of its arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headrace.batch import Batch, Column, Ragged
+
+ID_KEY = "sample_id"
+PADDING_KEY = "is_padding"
+
+
+def to_numpy(batch: Batch, with_ids: bool) -> dict[str, Any]:
+    """Return NumPy arrays, `Ragged` for lists of numbers, and Python lists for all else."""
+    columns = {name: plain(column) for name, column in batch.columns.items()}
+    return columns | extras(batch, with_ids)
+
+
+def to_arrow(batch: Batch, with_ids: bool) -> pa.RecordBatch:
+    """Return a record batch; arrays of shape [n, ...] become fixed-shape tensors."""
+    columns = {name: _arrow(column) for name, column in batch.columns.items()}
+    columns |= {name: pa.array(array) for name, array in extras(batch, with_ids).items()}
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+def extras(batch: Batch, with_ids: bool) -> dict[str, np.ndarray[Any, Any]]:
+    """Return what goes along with the columns: the ids on request, the mask where there is padding."""
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    if with_ids:
+        found[ID_KEY] = batch.ids
+    if batch.is_padding is not None:
+        found[PADDING_KEY] = batch.is_padding
+    return found
+
+
+def plain(column: Column) -> Any:
+    """Turn an Arrow column into a `Ragged` or a Python list; arrays stay what they are."""
+    if not isinstance(column, pa.Array):
+        return column
+    kind = column.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if is_list and _is_number(kind.value_type) and not column.null_count and not column.flatten().null_count:
+        # A slice's offsets do not begin at 0, and its values hold more than its own.
+        offsets = column.offsets.to_numpy().astype(np.int64)
+        return Ragged(column.flatten().to_numpy(), offsets - offsets[0])
+    return column.to_pylist()
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _arrow(column: Column) -> pa.Array:
+    if isinstance(column, Ragged):
+        return pa.LargeListArray.from_arrays(column.offsets, pa.array(column.values))
+    if isinstance(column, np.ndarray):
+        if column.ndim == 1:
+            return pa.array(column)
+        return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(column))
+    return column

@@ -1,0 +1,160 @@
+"""What an epoch will cost, told before it is paid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headrace.execution.recipe import Recipe
+from headrace.execution.stream import StreamOptions
+from headrace.planning.plan import Plan
+from headrace.planning.world import World
+
+# What a thread holds beside the decoded columns of its row group: compressed pages, dictionaries
+# and scratch memory of the decompressor; measured with zstd.
+_DECODING_FACTOR = 1.5
+_GOOD_SHARE = 0.1
+_TEXT_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The cost and the quality of an epoch.
+
+    Attributes:
+        samples: Samples of an epoch, over all ranks.
+        steps: Steps of an epoch.
+        batch_size: Samples of one rank's full batch.
+        world_size: How many ranks.
+        row_groups: How many row groups the data set has.
+        shuffle: The order and its settings.
+        read_amplification: How often a row group is decoded in an epoch, over all ranks.
+        open_row_groups: Row groups that one rank mixes at a time.
+        mixing: Share of all samples that a sample can meet in its batch: 1.0 is a perfect
+            shuffle, 0.0 none.
+        row_bytes: Bytes of one delivered sample.
+        peak_memory: Bytes that the loader will hold at the most, beyond what the process held
+            before.
+        advice: What to change.
+    """
+
+    samples: int
+    steps: int
+    batch_size: int
+    world_size: int
+    row_groups: int
+    shuffle: str
+    read_amplification: float
+    open_row_groups: float
+    mixing: float
+    row_bytes: int
+    peak_memory: int
+    advice: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain JSON types."""
+        return asdict(self) | {"advice": list(self.advice)}
+
+    def __str__(self) -> str:
+        rows = [(name.replace("_", " "), _shown(name, value)) for name, value in asdict(self).items() if name != "advice"]
+        lines = [f"{name:<20} {value}" for name, value in rows]
+        return "\n".join([*lines, *(f"- {line}" for line in self.advice)])
+
+
+def explain(recipe: Recipe, plan: Plan, world: World, options: StreamOptions) -> Explanation:
+    """Foretell an epoch from its plan alone."""
+    manifest, order = plan.manifest, plan.order
+    counts = plan.samples.counts(manifest.starts)
+    groups = max(int(np.count_nonzero(counts)), 1)
+    open_groups = min(order.open_samples / max(plan.count, 1), 1.0) * groups
+    amplification = _amplification(order.lanes, world.size) * order.passes
+    mixing = 0.0 if order.name == "source" else 1.0 if order.name == "global" else min(open_groups / groups, 1.0)
+    row_bytes = _row_bytes(recipe)
+    return Explanation(
+        samples=plan.count,
+        steps=plan.steps(world),
+        batch_size=plan.batch_size(0, world) if plan.steps(world) else 0,
+        world_size=world.size,
+        row_groups=len(manifest),
+        shuffle=order.name,
+        read_amplification=amplification,
+        open_row_groups=open_groups / world.size,
+        mixing=mixing,
+        row_bytes=row_bytes,
+        peak_memory=_peak_memory(recipe, plan, world, options, row_bytes),
+        advice=tuple(_advice(mixing, amplification, order.passes, order.name, groups)),
+    )
+
+
+def _amplification(lanes: int, ranks: int) -> float:
+    """Ranks whose slice of a batch ends inside a lane read that lane's row groups twice."""
+    if lanes == 1:
+        return float(ranks)
+    touched = sum(-(-(rank + 1) * lanes // ranks) - rank * lanes // ranks for rank in range(ranks))
+    return touched / lanes
+
+
+def _peak_memory(recipe: Recipe, plan: Plan, world: World, options: StreamOptions, row_bytes: int) -> int:
+    """Open batches, and the row groups that the threads are decoding."""
+    sizes = plan.manifest.nbytes
+    share = _share_read(recipe)
+    batch = plan.batch_size(0, world) if plan.steps(world) else 0
+    open_rows = min(plan.open_samples(world) + (options.ahead + 2) * batch, plan.count)
+    decoding = int(sizes.max(initial=0) * share * _DECODING_FACTOR) * max(options.threads, 1)
+    return open_rows * row_bytes + decoding
+
+
+def _share_read(recipe: Recipe) -> float:
+    """Which share of a row group's bytes the needed columns hold."""
+    schema = recipe.source.schema
+    widths = {field.name: _width(field.type) for field in schema}
+    return sum(widths[name] for name in recipe.columns) / max(sum(widths.values()), 1)
+
+
+def _row_bytes(recipe: Recipe) -> int:
+    """Bytes of one delivered sample, its id included."""
+    schema = recipe.schema
+    names: Sequence[str] = schema.names
+    if recipe.pack is not None:
+        names = [name for group in recipe.pack.groups.values() for name in ([group] if isinstance(group, str) else group)]
+    return sum(_width(schema.field(name).type) for name in names) + np.dtype(np.int64).itemsize
+
+
+def _width(kind: pa.DataType) -> int:
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return int(np.prod(kind.shape)) * _width(kind.value_type)
+    try:
+        return max(kind.bit_width // 8, 1)
+    except ValueError:
+        return _TEXT_BYTES
+
+
+def _advice(mixing: float, amplification: float, passes: int, order: str, groups: int) -> list[str]:
+    advice: list[str] = []
+    if passes > 1:
+        advice.append(
+            f'shuffle="global" decodes each row group {passes} times an epoch; shuffle=True decodes it once'
+        )
+    elif amplification > 1:
+        advice.append(
+            f"ranks share row groups, so each is decoded {amplification:.2f} times; use `hr.BlockShuffle(lanes=...)` "
+            "with a multiple of the world size"
+        )
+    if order.startswith("block") and groups > 1 and mixing < _GOOD_SHARE:
+        advice.append(
+            f"a sample meets {mixing:.0%} of the others; a larger `hr.BlockShuffle(window=...)` mixes more and takes "
+            "more memory"
+        )
+    return advice
+
+
+def _shown(name: str, value: Any) -> str:
+    if name in ("peak_memory", "row_bytes"):
+        return f"{value:,} bytes"
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

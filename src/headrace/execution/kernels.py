@@ -1,0 +1,119 @@
+"""The compiled kernels of the gather, with a NumPy oracle beside each.
+
+Both copy rows of one row group into the batches that they belong to: row `rows[i]` goes to slot
+`slots[i]` of the output whose memory begins at `outputs[steps[i]]`. Memory is passed by address,
+since the number of columns and of open batches is known only at run time. The kernels trust
+their arguments: `Gather` allocates the outputs and checks shapes and bounds before it calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Ids = NDArray[np.int64]
+
+_BLOCK = 64  # rows whose pieces are copied column by column: their outputs stay in the L1 cache
+
+
+@intrinsic
+def _pointer(typing_context: Any, address: Any, kind: Any) -> Any:
+    """Cast an address to a pointer to values of that dtype."""
+    pointer = types.CPointer(kind.dtype)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+    return pointer(types.uint64, kind), generate
+
+
+def _column_kernel(kind: Any) -> Callable[..., None]:
+    """Compile the copy of k columns of one item size into rows of k items."""
+    size = np.dtype(str(kind)).itemsize
+
+    @njit(
+        "void(uint64[::1], uint64[::1], int64[::1], int64[::1], int64[::1])", nogil=True, cache=True, boundscheck=False
+    )
+    def copy(columns: Any, outputs: Any, rows: Any, steps: Any, slots: Any) -> None:
+        targets = np.empty(_BLOCK, np.uint64)
+        width = np.uint64(columns.size * size)
+        for begin in range(0, rows.size, _BLOCK):
+            count = min(_BLOCK, rows.size - begin)
+            for place in range(count):
+                targets[place] = outputs[steps[begin + place]] + np.uint64(slots[begin + place]) * width
+            for number in range(columns.size):
+                source = _pointer(columns[number], kind)
+                offset = np.uint64(number * size)
+                for place in range(count):
+                    _pointer(targets[place] + offset, kind)[0] = source[rows[begin + place]]
+
+    return copy
+
+
+_COLUMN_KERNELS = {
+    np.dtype(str(kind)).itemsize: _column_kernel(kind) for kind in (types.uint8, types.uint16, types.uint32, types.uint64)
+}
+
+
+@njit(
+    "void(uint64, uint64, uint64[::1], int64[::1], int64[::1], int64[::1])", nogil=True, cache=True, boundscheck=False
+)
+def _copy_rows(source: Any, width: Any, outputs: Any, rows: Any, steps: Any, slots: Any) -> None:
+    words = width // np.uint64(8)
+    for place in range(rows.size):
+        origin = source + np.uint64(rows[place]) * width
+        target = outputs[steps[place]] + np.uint64(slots[place]) * width
+        wide_origin, wide_target = _pointer(origin, types.uint64), _pointer(target, types.uint64)
+        for word in range(words):
+            wide_target[word] = wide_origin[word]
+        narrow_origin, narrow_target = _pointer(origin, types.uint8), _pointer(target, types.uint8)
+        for byte in range(words * np.uint64(8), width):
+            narrow_target[byte] = narrow_origin[byte]
+
+
+def copy_columns(columns: Sequence[Array], outputs: Sequence[Array], rows: Ids, steps: Ids, slots: Ids) -> None:
+    """Copy rows of k columns into outputs of shape [m, k]; releases the GIL.
+
+    Args:
+        columns: k contiguous arrays of shape [n] and one dtype.
+        outputs: For each step an array of shape [m, k] and that dtype, contiguous.
+        rows: Which rows, int64 of shape [r].
+        steps: Which output each goes to, int64 of shape [r].
+        slots: Which row of that output, int64 of shape [r].
+    """
+    kernel = _COLUMN_KERNELS[columns[0].dtype.itemsize]
+    kernel(_addresses(columns), _addresses(outputs), rows, steps, slots)
+
+
+def copy_rows(source: Array, outputs: Sequence[Array], rows: Ids, steps: Ids, slots: Ids) -> None:
+    """Copy rows of one array of shape [n, ...] into outputs of shape [m, ...]; releases the GIL."""
+    width = source[:1].nbytes
+    _copy_rows(source.ctypes.data, width, _addresses(outputs), rows, steps, slots)
+
+
+def copy_columns_reference(
+    columns: Sequence[Array], outputs: Sequence[Array], rows: Ids, steps: Ids, slots: Ids
+) -> None:
+    """Do what `copy_columns` does, in plain NumPy."""
+    for step, output in enumerate(outputs):
+        here = steps == step
+        for number, column in enumerate(columns):
+            output[slots[here], number] = column[rows[here]]
+
+
+def copy_rows_reference(source: Array, outputs: Sequence[Array], rows: Ids, steps: Ids, slots: Ids) -> None:
+    """Do what `copy_rows` does, in plain NumPy."""
+    for step, output in enumerate(outputs):
+        here = steps == step
+        output[slots[here]] = source[rows[here]]
+
+
+def _addresses(arrays: Sequence[Array]) -> NDArray[np.uint64]:
+    return np.array([array.ctypes.data for array in arrays], np.uint64)

@@ -1,0 +1,99 @@
+"""What a loader did so far: samples, steps, and the seconds spent in each room."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+ROOMS = ("read", "prepare", "gather", "deliver", "wait")
+
+
+class Stats:
+    """Counters of one loader; thread-safe.
+
+    Example:
+        >>> stats = Stats()
+        >>> stats.deliver(rows=3)
+        >>> stats.as_dict()["rows"], stats.as_dict()["steps"]
+        (3, 1)
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing counted."""
+        self._lock = threading.Lock()
+        self._seconds = dict.fromkeys(ROOMS, 0.0)
+        self._rows = 0
+        self._steps = 0
+        self._elapsed = 0.0
+        self._begin: float | None = None
+        self._skipped_ids: list[int] = []
+        self._skipped_errors: list[str] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process counts for itself."""
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin anew."""
+        self.__init__()
+
+    def start(self) -> None:
+        """Begin to measure the time of an epoch."""
+        with self._lock:
+            self._begin = time.perf_counter()
+
+    def spend(self, room: str, seconds: float) -> None:
+        """Add seconds to a room; those of several threads add up."""
+        with self._lock:
+            self._seconds[room] += seconds
+
+    def deliver(self, rows: int) -> None:
+        """Count one batch."""
+        with self._lock:
+            self._rows += rows
+            self._steps += 1
+            if self._begin is not None:
+                now = time.perf_counter()
+                self._elapsed += now - self._begin
+                self._begin = now
+
+    def skip(self, ids: list[int], error: str) -> None:
+        """Count samples that were left out, and why."""
+        with self._lock:
+            self._skipped_ids.extend(ids)
+            self._skipped_errors.append(error)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as a plain dict."""
+        with self._lock:
+            elapsed = self._elapsed
+            return {
+                "rows": self._rows,
+                "steps": self._steps,
+                "skipped": len(self._skipped_ids),
+                "skipped_ids": sorted(self._skipped_ids),
+                "skipped_errors": list(self._skipped_errors),
+                "rows_per_second": self._rows / elapsed if elapsed else 0.0,
+                "seconds": dict(self._seconds),
+                "wait_share": min(self._seconds["wait"] / elapsed, 1.0) if elapsed else 0.0,
+                "cache_hits": 0,
+                "cache_misses": 0,
+                "cache_corrupt": 0,
+                "cache_evicted": 0,
+            }
+
+
+@contextmanager
+def measured(stats: Stats | None, room: str) -> Iterator[None]:
+    """Add the seconds spent inside to a room, if anybody counts."""
+    if stats is None:
+        yield
+        return
+    begin = time.perf_counter()
+    try:
+        yield
+    finally:
+        stats.spend(room, time.perf_counter() - begin)

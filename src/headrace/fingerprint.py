@@ -1,0 +1,249 @@
+"""Settings to canonical bytes to a digest; what cannot be identified by value is refused.
+
+A fingerprint decides whether a saved state or a cache entry still belongs to the data and the
+recipe at hand. So it never guesses: two values with one digest are equal, and a value that has
+no canonical bytes (an open file, a lock, a library's object) raises `FingerprintError`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import dis
+import enum
+import functools
+import hashlib
+import operator
+import struct
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from headrace.errors import FingerprintError
+
+_SCALARS = (int, float, complex, str, bytes, bool, type(None), type(...))
+_TIMES = (datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo)
+
+
+def digest(*values: object) -> str:
+    """Digest values to 32 hexadecimal characters, equal for equal values on any machine.
+
+    Numbers, strings, containers, dataclasses, enums, NumPy arrays and dtypes, Polars expressions
+    and types, Arrow schemas and functions are known. A function enters by its code, its
+    defaults, the values that it closes over and the globals that it names, not by its file.
+
+    Raises:
+        FingerprintError: A value cannot be identified by value.
+
+    Example:
+        >>> digest("scale", {"factor": 2.0}) == digest("scale", {"factor": 2.0})
+        True
+        >>> digest(1) == digest(1.0)
+        False
+    """
+    hasher = hashlib.blake2b(digest_size=16)
+    for part in _encode(values, ()):
+        hasher.update(part)
+    return hasher.hexdigest()
+
+
+def derive_key(*values: int | str) -> int:
+    """Derive a 64-bit key from numbers and names, as an unsigned integer.
+
+    Keys of related streams are hashed from (seed, epoch, stream) and never added up, because
+    sums collide: seed 1 in epoch 2 must not equal seed 2 in epoch 1.
+
+    Example:
+        >>> derive_key("order", 1, 2) == derive_key("order", 2, 1)
+        False
+    """
+    # NumPy's whole numbers are read as Python's, for a state keeps them as such.
+    parts = (f"str:{value}" if isinstance(value, str) else f"int:{operator.index(value)}" for value in values)
+    text = "\x1f".join(parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _encode(value: object, seen: tuple[object, ...]) -> Iterator[bytes]:
+    """Yield the canonical bytes of a value: a tag, a length and the content."""
+    if isinstance(value, _SCALARS) and type(value) in _SCALARS:
+        yield _tagged(type(value).__name__, _scalar(value))
+    elif isinstance(value, (tuple, list)):
+        yield _tagged("sequence", str(len(value)).encode())  # pyright: ignore[reportUnknownArgumentType]
+        for member in cast("list[object]", value):
+            yield from _encode(member, seen)
+    elif isinstance(value, Mapping):
+        mapping = cast("Mapping[object, object]", value)
+        yield _tagged("mapping", str(len(mapping)).encode())
+        for key, member in mapping.items():
+            yield from _encode(key, seen)
+            yield from _encode(member, seen)
+    elif isinstance(value, (set, frozenset)):
+        members = cast("frozenset[object]", value)
+        yield _tagged("set", "".join(sorted(digest(member) for member in members)).encode())
+    elif isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
+        yield from _encode_function(cast("Callable[..., Any]", value), seen)
+    else:
+        yield from _encode_object(value, seen)
+
+
+def _encode_object(value: object, seen: tuple[object, ...]) -> Iterator[bytes]:
+    """Yield the canonical bytes of what is no plain value, container or Python function."""
+    kind = type(value)
+    if isinstance(value, enum.Enum):
+        yield _tagged("enum", f"{kind.__qualname__}.{value.name}".encode())
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield _tagged("dataclass", kind.__qualname__.encode())
+        if kind.__module__.partition(".")[0] != "headrace":
+            yield from _encode_class(kind, seen)
+        for field in dataclasses.fields(value):
+            if field.metadata.get("fingerprint", True):
+                yield from _encode((field.name, getattr(value, field.name)), seen)
+    elif isinstance(value, np.ndarray):
+        yield from _encode_array(cast("np.ndarray[Any, np.dtype[Any]]", value))
+    elif isinstance(value, (np.generic, np.dtype, *_TIMES)):
+        yield _tagged(kind.__name__, repr(value).encode())
+    elif isinstance(value, types.ModuleType):
+        yield _tagged("module", value.__name__.encode())
+    elif isinstance(value, types.BuiltinFunctionType) and not _is_bound(value):
+        yield _tagged("builtin", f"{value.__module__}.{value.__qualname__}".encode())
+    elif isinstance(value, type):
+        yield from _encode_class(value, seen)
+    elif (library := kind.__module__.partition(".")[0]) in {"polars", "pyarrow"}:
+        yield _tagged(f"{library}.{kind.__qualname__}", _library_bytes(value))
+    else:
+        raise _refusal(value)
+
+
+def _encode_array(array: np.ndarray[Any, np.dtype[Any]]) -> Iterator[bytes]:
+    if array.dtype.hasobject or isinstance(array, np.ma.MaskedArray):
+        raise FingerprintError(
+            "an array of Python objects or with a mask cannot be identified by value; use a plain array"
+        )
+    yield _tagged("array", f"{array.dtype.descr}{array.shape}".encode())
+    yield np.ascontiguousarray(array).tobytes()
+
+
+def _encode_function(function: Callable[..., Any], seen: tuple[object, ...]) -> Iterator[bytes]:
+    """Yield a function's code, defaults, closure and the globals that it names."""
+    if isinstance(function, functools.partial):
+        partial = cast("functools.partial[Any]", function)
+        keywords = dict(sorted(partial.keywords.items()))
+        yield from _encode(("partial", partial.func, partial.args, keywords), seen)
+        return
+    if isinstance(function, types.MethodType):
+        yield from _encode(("method", function.__self__, function.__func__), seen)
+        return
+    plain = cast("types.FunctionType", function)
+    if plain in seen:  # a function that names itself
+        yield _tagged("recursion", plain.__qualname__.encode())
+        return
+    within = (*seen, plain)
+    yield _tagged("function", b"")
+    yield from _encode_code(plain.__code__, within)
+    yield from _encode((plain.__defaults__, plain.__kwdefaults__), within)
+    for name, cell in zip(plain.__code__.co_freevars, plain.__closure__ or (), strict=True):
+        try:
+            held = cell.cell_contents
+        except ValueError as error:
+            raise FingerprintError(f"`{plain.__qualname__}` closes over `{name}`, which is not set") from error
+        yield from _encode(held, within)
+    for name in sorted(_global_names(plain.__code__)):
+        if name in plain.__globals__:
+            yield from _encode(name, within)
+            yield from _encode_global(plain.__globals__[name], plain, within)
+
+
+def _encode_global(value: object, owner: types.FunctionType, seen: tuple[object, ...]) -> Iterator[bytes]:
+    """Yield a named global; another module's code is known by its name and its own code only.
+
+    Following a library's functions through all that they name would end in its internals.
+    """
+    foreign = getattr(value, "__module__", None) not in (owner.__module__, None)
+    if isinstance(value, types.FunctionType) and foreign:
+        package = sys.modules.get(value.__module__.partition(".")[0])
+        version = str(getattr(package, "__version__", ""))
+        yield _tagged("foreign", f"{value.__module__}.{value.__qualname__} {version}".encode())
+        yield from _encode_code(value.__code__, seen)
+    else:
+        yield from _encode(value, seen)
+
+
+def _encode_class(kind: type, seen: tuple[object, ...]) -> Iterator[bytes]:
+    """Yield a class's name, the code of its methods and its plain attributes, bases included."""
+    module = "" if kind.__module__ in {"__main__", "__mp_main__"} else kind.__module__  # one script, two names
+    yield _tagged("class", f"{module}.{kind.__qualname__}".encode())
+    for base in kind.__mro__:
+        if base.__module__ == "builtins" or base in seen:
+            continue
+        for name, member in sorted(vars(base).items()):
+            parts = (member.fget, member.fset) if isinstance(member, property) else (member,)
+            for part in parts:
+                plain = getattr(part, "__func__", part)  # of a static or class method
+                if isinstance(plain, types.FunctionType):
+                    yield _tagged("method", name.encode())
+                    yield from _encode_code(plain.__code__, (*seen, kind))
+                elif type(plain) in _SCALARS and not name.startswith("__"):
+                    yield from _encode((name, plain), seen)
+
+
+def _encode_code(code: types.CodeType, seen: tuple[object, ...]) -> Iterator[bytes]:
+    """Yield what a code object does; its file, its lines and its name do not matter."""
+    shape = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    names = (code.co_names, code.co_varnames, code.co_freevars)
+    # Which statements lie within `try` is told by the exception table alone.
+    yield from _encode((shape, code.co_code, code.co_exceptiontable, *names), seen)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _encode_code(constant, seen)
+        else:
+            yield from _encode(constant, seen)
+
+
+def _global_names(code: types.CodeType) -> set[str]:
+    loads = {"LOAD_GLOBAL", "LOAD_NAME"}  # the latter within the body of a class
+    names = {str(step.argval) for step in dis.get_instructions(code) if step.opname in loads} - {"__name__"}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _global_names(constant)
+    return names
+
+
+def _library_bytes(value: Any) -> bytes:
+    """Canonical bytes of a Polars or Arrow object."""
+    try:
+        if hasattr(value, "meta"):
+            return cast("bytes", value.meta.serialize())
+        if hasattr(value, "serialize"):
+            return bytes(value.serialize())
+    except Exception as error:
+        raise FingerprintError(
+            f"the expression {value} calls a Python function and so cannot be identified by value; "
+            "use `ds.map(function)`, which can"
+        ) from error
+    if any(base.__name__ in {"DataType", "Field"} for base in type(value).__mro__):
+        return str(value).encode()
+    raise _refusal(value)  # the text of a series, an array or a table leaves out its middle
+
+
+def _refusal(value: object) -> FingerprintError:
+    return FingerprintError(
+        f"{value!r} of type {type(value).__qualname__} cannot be identified by value; close over plain "
+        "values instead, or pass `version=` with a text that you change whenever the behaviour changes"
+    )
+
+
+def _is_bound(value: types.BuiltinFunctionType) -> bool:
+    owner = value.__self__
+    return owner is not None and not isinstance(owner, types.ModuleType)
+
+
+def _scalar(value: object) -> bytes:
+    # The bits of a float tell apart -0.0 from 0.0 and make NaN equal to itself.
+    return struct.pack("<d", value) if isinstance(value, float) else repr(value).encode()
+
+
+def _tagged(tag: str, content: bytes) -> bytes:
+    return f"{tag}:{len(content)}:".encode() + content

@@ -1,0 +1,1 @@
+"""Planning: which samples form which batch, as pure arithmetic."""

@@ -1,0 +1,223 @@
+"""Plan: an order cut into steps; says which samples form which batch before any byte is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import OptionError
+from headrace.fingerprint import derive_key
+from headrace.manifest import Manifest
+from headrace.planning.batching import Batching, Cut
+from headrace.planning.order import (
+    ORDER_VERSION,
+    BlockOrder,
+    BlockShuffle,
+    GlobalOrder,
+    Order,
+    Run,
+    Shuffle,
+    SourceOrder,
+)
+from headrace.planning.selection import Selection
+from headrace.planning.world import World
+
+Ids = NDArray[np.int64]
+
+_RUN_BYTES = 1 << 28  # what one run of a global shuffle may hold
+_LONGEST_RUN = 1 << 20
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class BatchPlan:
+    """Which samples form one rank's batch of one step.
+
+    Attributes:
+        step: Index of the global batch, counted from the plan's cursor.
+        epoch: The epoch, which random draws are keyed by.
+        ids: The samples in the batch's order, int64 of shape [n].
+        is_padding: With `tail="pad"`, a boolean array of shape [n] that marks repeated samples.
+    """
+
+    step: int
+    epoch: int
+    ids: Ids
+    is_padding: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Read:
+    """One planned read of a row group, and where its samples go.
+
+    Attributes:
+        row_group: Number of the row group.
+        rows: Which of its rows, int64 of shape [n], never falling.
+        steps: The step that each row belongs to, int64 of shape [n].
+        slots: Each row's place in this rank's batch of that step, int64 of shape [n].
+        first_step: No row of this read or of a later one belongs to a step before it.
+    """
+
+    row_group: int
+    rows: Ids
+    steps: Ids
+    slots: Ids
+    first_step: int
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The recipe of an epoch's order: pure arithmetic, equal for equal inputs on any machine.
+
+    Attributes:
+        manifest: The shards and row groups.
+        selection: Which samples take part.
+        shuffle: True or `BlockShuffle(...)`, `"global"`, or False for the selection's order.
+        batching: Batch size and tail.
+        seed: Any whole number.
+        epoch: Which epoch; its key is hashed from (seed, epoch).
+        cursor: How many samples of the epoch were delivered before step 0.
+
+    Example:
+        >>> from headrace.manifest import Shard
+        >>> manifest = Manifest((Shard("a", (4, 4), (32, 32), "00"),))
+        >>> plan = Plan(manifest, Selection(8), False, Batching(3))
+        >>> [plan.batch(step, World()).ids.tolist() for step in range(plan.steps(World()))]
+        [[0, 1, 2], [3, 4, 5], [6, 7]]
+    """
+
+    manifest: Manifest
+    selection: Selection
+    shuffle: Shuffle
+    batching: Batching
+    seed: int = 0
+    epoch: int = 0
+    cursor: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many samples an epoch has."""
+        return self.selection.count
+
+    @cached_property
+    def samples(self) -> Selection:
+        """The selection that the order's indices point into."""
+        return self.selection.by_id if self.shuffle else self.selection
+
+    @cached_property
+    def order(self) -> Order:
+        """The permutation of this epoch."""
+        key = derive_key("order", ORDER_VERSION, self.seed, self.epoch)
+        counts = self.samples.counts(self.manifest.starts)
+        if self.shuffle == "global":
+            return GlobalOrder(self.count, key, self._run_length)
+        if isinstance(self.shuffle, BlockShuffle) or self.shuffle:
+            wanted = self.shuffle if isinstance(self.shuffle, BlockShuffle) else BlockShuffle()
+            block = wanted.resolve(counts, self.manifest.nbytes)
+            assert block.lanes is not None
+            assert block.window is not None
+            return BlockOrder(counts, key, block.lanes, block.window)
+        if self.samples.is_sorted:
+            return SourceOrder(np.cumsum(counts))
+        return SourceOrder(np.arange(self._run_length, self.count + self._run_length, self._run_length))
+
+    @property
+    def _run_length(self) -> int:
+        """Samples of one run where the order does not follow the row groups."""
+        sample_bytes = max(int(self.manifest.nbytes.sum()) // max(self.manifest.total, 1), 1)
+        return max(min(_RUN_BYTES // sample_bytes, _LONGEST_RUN), 1)
+
+    def at(self, cursor: int) -> Plan:
+        """Return the plan of the same epoch that begins after `cursor` samples."""
+        if not 0 <= cursor <= self.count:
+            raise OptionError(f"a cursor must lie in 0..{self.count}, got {cursor}")
+        return replace(self, cursor=cursor)
+
+    def cut(self, world: World) -> Cut:
+        """Cut the rest of the epoch into steps."""
+        return self.batching.cut(self.cursor, self.count, world)
+
+    def steps(self, world: World) -> int:
+        """How many steps follow the cursor, the same on every rank."""
+        return self.cut(world).steps
+
+    def cursor_after(self, step: int, world: World) -> int:
+        """How many samples of the epoch are delivered once that step is, over all ranks."""
+        return self.cut(world).bounds(step)[1]
+
+    def batch(self, step: int, world: World) -> BatchPlan:
+        """Say which samples form this rank's batch of one step.
+
+        Raises:
+            OptionError: There is no such step.
+        """
+        cut = self.cut(world)
+        if not 0 <= step < cut.steps:
+            raise OptionError(f"a step must lie in 0..{cut.steps - 1}, got {step}")
+        begin, end = cut.bounds(step)
+        slots = np.arange(*world.slice(cut.step_size(step)))
+        padded = slots >= end - begin
+        positions = (slots - (end - begin)) % max(self.count, 1)
+        positions[~padded] = cut.positions(step, self.order.lanes, slots[~padded])
+        ids = self.samples.at(self.order.indices(positions))
+        return BatchPlan(step, self.epoch, ids, padded if self.batching.tail == "pad" else None)
+
+    def padding_mask(self, step: int, world: World) -> NDArray[np.bool_] | None:
+        """With `tail="pad"`, mark the samples of this rank's batch that are padding; else None."""
+        if self.batching.tail != "pad":
+            return None
+        cut = self.cut(world)
+        first, last = world.slice(cut.step_size(step))
+        begin, end = cut.bounds(step)
+        return np.arange(first, last) >= end - begin
+
+    def open_samples(self, world: World) -> int:
+        """About how many samples this rank must hold at a time, to read each row group once."""
+        return min(self.order.open_samples // world.size, self.count) + 1
+
+    def batch_size(self, step: int, world: World) -> int:
+        """How many samples this rank's batch of one step holds, padding counted."""
+        first, last = world.slice(self.cut(world).step_size(step))
+        return last - first
+
+    def reads(self, world: World, steps: range | None = None) -> Iterator[Read]:
+        """Plan the reads of this rank, by the step that first needs them.
+
+        Args:
+            world: Which rank of how many.
+            steps: Which steps are wanted; all of them by default.
+        """
+        cut = self.cut(world)
+        wanted = range(cut.steps) if steps is None else steps
+        begin, end = cut.span(wanted)
+        touches = partial(cut.touches, world=world)
+        for run in self.order.runs(begin, end, touches) if begin < end else ():
+            steps_of, slots = cut.place(run.positions, self.order.lanes, world, wanted)
+            first_step = min((run.first - cut.begin) // cut.size, cut.steps - 1)
+            yield from self._reads_of(run, steps_of, slots, first_step)
+        if cut.padding and cut.steps - 1 in wanted:
+            low, high = world.slice(cut.last_size)
+            slots = np.arange(max(low, cut.last_size - cut.padding), high)
+            run = Run((slots - (cut.last_size - cut.padding)) % self.count, 0)
+            yield from self._reads_of(run, np.full_like(slots, cut.steps - 1), slots - low, cut.steps - 1)
+
+    def _reads_of(self, run: Run, steps: Ids, slots: Ids, first_step: int) -> Iterator[Read]:
+        """Keep what has a slot, and divide it by row group."""
+        positions, indices = run.positions, run.indices
+        mine = slots >= 0
+        if not mine.all():
+            steps, slots, positions = steps[mine], slots[mine], positions[mine]
+            indices = None if indices is None else indices[mine]
+        ids = self.samples.at(self.order.indices(positions) if indices is None else indices)
+        if bool(np.any(ids[1:] < ids[:-1])):
+            by_id = np.argsort(ids, kind="stable")
+            ids, steps, slots = ids[by_id], steps[by_id], slots[by_id]
+        starts = self.manifest.starts
+        while len(ids):
+            number = int(np.searchsorted(starts, ids[0], side="right")) - 1
+            here = int(np.searchsorted(ids, starts[number + 1]))
+            yield Read(number, ids[:here] - starts[number], steps[:here], slots[:here], first_step)
+            ids, steps, slots = ids[here:], steps[here:], slots[here:]

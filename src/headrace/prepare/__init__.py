@@ -1,0 +1,1 @@
+"""Prepare: everything deterministic that is done to a row group."""

@@ -1,0 +1,234 @@
+"""Steps that choose, name and compute columns."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from headrace.errors import OptionError, PrepareError, UnknownColumnError
+from headrace.fingerprint import digest
+from headrace.prepare.base import Names, Step
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_WHERE = "the data set"
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """Keep these columns, in this order."""
+
+    columns: Names
+
+    def output_names(self, names: Names) -> Names:
+        """Return the chosen columns."""
+        _check(self.columns, names)
+        return self.columns
+
+    def narrow(self, names: Names | None, wanted: frozenset[str] | None) -> tuple[Step, frozenset[str] | None]:
+        """Take only what is wanted of the chosen columns."""
+        kept = tuple(name for name in self.columns if wanted is None or name in wanted)
+        return Select(kept), frozenset(kept)
+
+    def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the chosen columns."""
+        return frame.select(self.columns) if self.columns else frame.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Leave these columns out."""
+
+    columns: Names
+
+    def output_names(self, names: Names) -> Names:
+        """Return the columns that are left."""
+        _check(self.columns, names)
+        return tuple(name for name in names if name not in self.columns)
+
+    def narrow(self, names: Names | None, wanted: frozenset[str] | None) -> tuple[Step, frozenset[str] | None]:
+        """Take what is wanted; where the names are known, never what is dropped."""
+        if wanted is not None:
+            return Drop(()), wanted
+        return (self, None) if names is None else (Drop(()), frozenset(names) - frozenset(self.columns))
+
+    def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the columns that are left."""
+        return frame.drop(self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """Give columns new names.
+
+    Attributes:
+        mapping: Old name to new name.
+    """
+
+    mapping: Mapping[str, str]
+
+    def output_names(self, names: Names) -> Names:
+        """Return the names after the change."""
+        _check(tuple(self.mapping), names)
+        renamed = tuple(self.mapping.get(name, name) for name in names)
+        if len(set(renamed)) != len(renamed):
+            raise OptionError(f"column names must be unique, but renaming by {dict(self.mapping)} gives {renamed}")
+        return renamed
+
+    def narrow(self, names: Names | None, wanted: frozenset[str] | None) -> tuple[Step, frozenset[str] | None]:
+        """Translate the wanted names back."""
+        if wanted is None:
+            return self, None
+        kept = {old: new for old, new in self.mapping.items() if new in wanted}
+        return Rename(kept), frozenset(kept) | (wanted - frozenset(kept.values()))
+
+    def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the frame under its new names."""
+        return frame.rename(dict(self.mapping))
+
+
+@dataclass(frozen=True, slots=True)
+class WithColumns:
+    """Add or replace columns by Polars expressions that look at one row at a time.
+
+    An expression that looks at other rows (a mean, a shift, a window) would see one row group
+    and not the data set, so it is refused.
+    """
+
+    expressions: tuple[pl.Expr, ...]
+
+    def __post_init__(self) -> None:
+        for expression in self.expressions:
+            check_elementwise(expression)
+
+    def output_names(self, names: Names) -> Names | None:
+        """Return the old names, then the new ones."""
+        if any(expression.meta.has_multiple_outputs() for expression in self.expressions):
+            return None
+        for expression in self.expressions:
+            _check(tuple(expression.meta.root_names()), names)
+        added = (expression.meta.output_name() for expression in self.expressions)
+        return tuple(dict.fromkeys((*names, *added)))
+
+    def narrow(self, names: Names | None, wanted: frozenset[str] | None) -> tuple[Step, frozenset[str] | None]:
+        """Leave out expressions whose result nobody wants."""
+        if wanted is None or any(expression.meta.has_multiple_outputs() for expression in self.expressions):
+            return self, None
+        kept = tuple(one for one in self.expressions if one.meta.output_name() in wanted)
+        made = {one.meta.output_name() for one in kept}
+        roots = {root for one in kept for root in one.meta.root_names()}
+        return WithColumns(kept), frozenset((wanted - made) | roots)
+
+    def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the frame with the columns added."""
+        return frame.with_columns(self.expressions)
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Send each row group's frame through a function that keeps the number of rows.
+
+    Attributes:
+        function: Takes and returns a Polars frame; must be deterministic and thread-safe.
+        version: Stands for the function in the fingerprint, where it cannot be identified by
+            its code and the values that it closes over.
+    """
+
+    function: Callable[[pl.DataFrame], pl.DataFrame] = field(metadata={"fingerprint": False})
+    version: str | None = None
+    identity: str = ""
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise OptionError(f"`map` takes a function of a Polars frame, got {self.function!r}")
+        if not self.identity:
+            identity = digest("map", self.version) if self.version is not None else digest("map", self.function)
+            object.__setattr__(self, "identity", identity)
+
+    def output_names(self, names: Names) -> None:
+        """Only running the function can tell."""
+
+    def narrow(self, names: Names | None, wanted: frozenset[str] | None) -> tuple[Step, frozenset[str] | None]:
+        """The function may look at any column."""
+        return self, None
+
+    def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Call the function and check what it returns."""
+        import polars as pl  # noqa: PLC0415  Polars loads with the first use
+
+        result: Any = self.function(frame)
+        if not isinstance(result, pl.DataFrame):
+            raise PrepareError(f"{self.label} must return a Polars DataFrame, got {type(result).__name__}")
+        if result.height != frame.height:
+            raise PrepareError(
+                f"{self.label} must keep the number of rows, got {result.height} for {frame.height}; "
+                "to leave samples out, select them before they are prepared"
+            )
+        return result
+
+    @property
+    def label(self) -> str:
+        """What errors call the function."""
+        code = getattr(self.function, "__code__", None)
+        name = getattr(self.function, "__qualname__", type(self.function).__name__)
+        return f"`{name}` (line {code.co_firstlineno} of {code.co_filename})" if code else f"`{name}`"
+
+    def __str__(self) -> str:
+        return f"map by {self.label}"
+
+
+def check_elementwise(expression: pl.Expr) -> None:
+    """Refuse an expression that looks at more than one row at a time.
+
+    Raises:
+        OptionError: The message names the part that does.
+    """
+    concrete = _without_selectors(expression) if expression.meta.has_multiple_outputs() else expression
+    for part in _parts(concrete):
+        meta = part.meta
+        looks_at_one = meta.is_scalar() if meta.is_literal() else meta.is_row_separable()
+        # The version of Polars at hand does not call an alias separable, though it only renames.
+        if not looks_at_one and not _renames(part):
+            raise OptionError(
+                f"`{expression}` must look at one row at a time, but `{part}` looks at others and would see one "
+                "row group instead of the data set; use a step that is fitted, or `map` to work on each row group"
+            )
+
+
+def _renames(part: pl.Expr) -> bool:
+    inputs = part.meta.pop()
+    return len(inputs) == 1 and part.meta.undo_aliases().meta.eq(inputs[0].meta.undo_aliases())
+
+
+def _without_selectors(expression: pl.Expr) -> pl.Expr:
+    """Put a column in the place of each selector; Polars cannot take selectors apart otherwise."""
+    import polars as pl  # noqa: PLC0415  Polars loads with the first use
+
+    def replace(node: Any) -> Any:
+        if isinstance(node, list):
+            return [replace(member) for member in cast("list[Any]", node)]
+        if not isinstance(node, dict):
+            return node
+        members = cast("dict[str, Any]", node)
+        if set(members) == {"Selector"}:
+            return {"Column": "column"}
+        return {key: replace(member) for key, member in members.items()}
+
+    tree = replace(json.loads(expression.meta.serialize(format="json")))
+    return pl.Expr.deserialize(io.StringIO(json.dumps(tree)), format="json")
+
+
+def _parts(expression: pl.Expr) -> Iterator[pl.Expr]:
+    yield expression
+    for part in expression.meta.pop():
+        yield from _parts(part)
+
+
+def _check(wanted: Names, names: Names) -> None:
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise UnknownColumnError.from_names(missing, names, _WHERE)

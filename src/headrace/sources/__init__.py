@@ -1,0 +1,1 @@
+"""Sources: bytes to `pyarrow.RecordBatch`, one file a format."""

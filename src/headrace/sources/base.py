@@ -1,0 +1,74 @@
+"""What a source is: a reader of one format, from bytes to a `pyarrow.RecordBatch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from headrace.errors import CorruptSourceError, UnknownColumnError
+from headrace.manifest import Manifest, RowGroup
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A reader of one format.
+
+    Thread-safe, deterministic and picklable. N-d columns are `pa.fixed_shape_tensor`. A new
+    format is one new file that passes `headrace.testing.SourceTests`.
+    """
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns and their types, the same for every row group."""
+        ...
+
+    @property
+    def manifest(self) -> Manifest:
+        """The shards and row groups, in the order that fixes the sample ids."""
+        ...
+
+    def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
+        """Decode one row group.
+
+        Args:
+            row_group: One of `manifest`'s row groups.
+            columns: Which columns, in the order wanted; each is in `schema`.
+
+        Returns:
+            Exactly `row_group.rows` rows of exactly those columns.
+
+        Raises:
+            SourceError: The bytes cannot be read or are not what the manifest promises; the
+                message names the shard, the row group and, where known, the column.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsTake(Protocol):
+    """A source with cheap random access to single samples."""
+
+    def take(self, ids: NDArray[np.int64], columns: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+        """Copy the samples with these ids, in this order, into fresh arrays of shape [n, ...]."""
+        ...
+
+
+def check_columns(columns: Sequence[str], schema: pa.Schema, where: str) -> None:
+    """Refuse names that the schema does not hold."""
+    known = set(schema.names)
+    missing = [name for name in columns if name not in known]
+    if missing:
+        raise UnknownColumnError.from_names(missing, schema.names, where)
+
+
+def check_rows(got: int, row_group: RowGroup) -> None:
+    """Refuse a row group that delivered another number of rows than the manifest promised."""
+    if got != row_group.rows:
+        raise CorruptSourceError(
+            f"{row_group}: the footer promises {row_group.rows} rows, but {got} were decoded; "
+            "the file is damaged or its writer was stopped, so write it again"
+        )

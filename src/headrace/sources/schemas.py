@@ -1,0 +1,103 @@
+"""Schemas of many shards: compared when they are opened, made one when they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from headrace.errors import CorruptSourceError, SchemaError
+from headrace.manifest import RowGroup
+from headrace.sources.hive import partition_column
+
+_SHOWN = 5
+
+
+def unify(schemas: Sequence[pa.Schema], names: Sequence[str], on_change: str) -> pa.Schema:
+    """Find the schema that all shards share.
+
+    Args:
+        schemas: One for each shard.
+        names: What to call the shards in an error.
+        on_change: `"error"`, `"fill"` (missing columns become null) or `"cast"` (types too).
+
+    Raises:
+        SchemaError: The shards do not fit together; the message lists those that differ.
+    """
+    first = schemas[0]
+    if all(schema.equals(first) for schema in schemas):
+        return first
+    columns: dict[str, pa.DataType] = {}
+    for schema, shard in zip(schemas, names, strict=True):
+        for field in schema:
+            known = columns.setdefault(field.name, field.type)
+            if known != field.type:
+                columns[field.name] = _common_type(field.name, known, field.type, shard, on_change, schemas, names)
+    if on_change == "error":
+        for name in columns:
+            lacking = [shard for schema, shard in zip(schemas, names, strict=True) if name not in schema.names]
+            if lacking:
+                raise SchemaError(
+                    f"column `{name}` is missing in {_listed(lacking)} and present in the other shards; "
+                    'pass `ParquetOptions(on_schema_change="fill")` to fill it with nulls'
+                )
+    order = [*first.names, *(name for name in columns if name not in first.names)]
+    return pa.schema([pa.field(name, columns[name]) for name in order])
+
+
+def _common_type(
+    name: str,
+    known: pa.DataType,
+    found: pa.DataType,
+    shard: str,
+    on_change: str,
+    schemas: Sequence[pa.Schema],
+    names: Sequence[str],
+) -> pa.DataType:
+    if on_change == "cast":
+        try:
+            pair = [pa.schema([pa.field(name, kind)]) for kind in (known, found)]
+            return pa.unify_schemas(pair, promote_options="permissive").field(0).type
+        except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+            raise SchemaError(f"column `{name}` is {known} and, in {shard}, {found}, which have no common type") from error
+    differing = [
+        other
+        for schema, other in zip(schemas, names, strict=True)
+        if name in schema.names and schema.field(name).type == found
+    ]
+    raise SchemaError(
+        f"column `{name}` must have one type in all shards, got {known} and, in {_listed(differing)}, {found}; "
+        'pass `ParquetOptions(on_schema_change="cast")` to cast to a common type'
+    )
+
+
+def conform(
+    table: pa.Table, wanted: pa.Schema, row_group: RowGroup, partitions: Mapping[str, str | None]
+) -> pa.RecordBatch:
+    """Lay decoded columns out as the data set's schema wants them, without a copy where they fit."""
+    arrays: list[pa.Array] = []
+    for field in wanted:
+        if field.name in table.schema.names:
+            arrays.append(_cast(table.column(field.name), field, row_group))
+        elif field.name in partitions:
+            arrays.append(partition_column(partitions[field.name], field.type, row_group.rows))
+        else:
+            arrays.append(pa.nulls(row_group.rows, field.type))
+    if not arrays:
+        return pa.RecordBatch.from_pylist([{}] * 0)
+    return pa.RecordBatch.from_arrays(arrays, schema=wanted)
+
+
+def _cast(column: pa.ChunkedArray, field: pa.Field, row_group: RowGroup) -> pa.Array:
+    try:
+        whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        if isinstance(whole, pa.ChunkedArray):  # what outgrows a 32-bit offset stays in chunks
+            raise CorruptSourceError(f"{row_group}, column `{field.name}`: more than 2 GiB of text in one row group")
+        return whole if whole.type == field.type else whole.cast(field.type)
+    except pa.ArrowException as error:
+        raise SchemaError(f"{row_group}, column `{field.name}`: cannot be cast to {field.type}: {error}") from error
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

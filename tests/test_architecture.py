@@ -1,0 +1,192 @@
+"""Who imports whom: directions between the modules, and the one file of each library.
+
+Every rule is one function from a module to a list of complaints, with a test that the package has none and a
+test that small snippets which break the rule are caught. A module that is missing from `LAYERS` is complained
+of as well, so that each new one gets a place on purpose.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from source_tree import MODULES, Module, complaints_of, find_imports
+
+# From bottom to top. A module imports from lower layers and its own package, never from a sibling beside it.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("fingerprint",),
+    ("batch",),
+    ("draws",),
+    ("manifest",),
+    ("sources", "planning", "prepare", "augment"),
+    ("dedup", "index", "stores"),
+    ("execution",),
+    ("torch",),
+    ("loader",),
+    ("dataset",),
+    ("jobs", "online", "service"),
+    ("report",),
+    ("cli",),
+    ("testing",),
+)
+HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
+
+# (file, imported module) -> why it may. Empty is the aim; an entry that is no longer needed fails.
+ALLOWED_IMPORTS: dict[tuple[str, str], str] = {}
+
+# Library -> the only files that may import it. A name that ends in "/" is a folder.
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    "torch": ("torch.py", "testing/"),
+    "numba": ("execution/kernels.py", "planning/kernels.py"),
+    "h5py": ("sources/hdf5.py",),
+    "lmdb": ("sources/lmdb.py", "stores/lmdb.py"),
+    "fsspec": ("sources/files.py",),
+    "redis": ("stores/redis.py", "online/redis.py"),
+    "confluent_kafka": ("online/kafka.py",),
+    "dask": ("execution/dask.py",),
+    "distributed": ("execution/dask.py",),
+    "cupy": ("augment/cuda.py", "execution/device.py"),
+    "jinja2": ("report/page.py",),
+    "pytest": ("testing/",),
+    "hypothesis": ("testing/",),
+    "psutil": (),
+}
+# Files whose whole purpose is that library. Everywhere else the function that needs it imports it.
+AT_MODULE_LEVEL: dict[str, tuple[str, ...]] = {
+    "torch": ("torch.py",),
+    "numba": ("execution/kernels.py", "planning/kernels.py"),
+    "pytest": ("testing/",),
+    "hypothesis": ("testing/",),
+}
+
+
+def check_import_directions(module: Module) -> list[str]:
+    if module.path == "__init__.py":
+        return []
+    if module.layer not in HEIGHT:
+        return [f"{module.path}: `{module.layer}` has no place in LAYERS"]
+    complaints: list[str] = []
+    for found in find_imports(module):
+        root, *rest = found.name.split(".")
+        if root != "headrace" or module.layer == "testing":
+            continue
+        target = rest[0] if rest else "headrace itself"
+        if target == module.layer or (module.path, target) in ALLOWED_IMPORTS:
+            continue
+        if target not in HEIGHT:
+            complaints.append(f"{module.path}:{found.line}: `{target}` is no module in LAYERS")
+        elif HEIGHT[target] >= HEIGHT[module.layer]:
+            complaints.append(f"{module.path}:{found.line}: `{module.layer}` must not import `{target}`")
+    return complaints
+
+
+def check_libraries(module: Module) -> list[str]:
+    complaints: list[str] = []
+    for found in find_imports(module):
+        library = found.name.split(".")[0]
+        if library not in LIBRARIES:
+            continue
+        where = f"{module.path}:{found.line}"
+        if not module.is_in(LIBRARIES[library]):
+            places = " and ".join(LIBRARIES[library]) or "no file of the package"
+            complaints.append(f"{where}: {library} is imported in {places} alone")
+        elif found.at_module_level and not module.is_in(AT_MODULE_LEVEL.get(library, ())):
+            complaints.append(f"{where}: {library} is imported inside the function that needs it")
+    return complaints
+
+
+def test_imports_go_down_only() -> None:
+    """A module imports lower layers alone, and every module has a layer."""
+    assert complaints_of(check_import_directions) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("planning/plan.py", "import headrace.sources.base"),
+        ("planning/plan.py", "from headrace.sources import base"),
+        ("planning/plan.py", "from headrace import sources"),
+        ("planning/plan.py", "from ..sources.base import Source"),
+        ("planning/plan.py", "from .. import sources"),
+        ("planning/plan.py", "import importlib\nimportlib.import_module('headrace.sources')"),
+        ("manifest.py", "def locate():\n    from headrace.loader import Loader"),
+        ("errors.py", "from headrace.batch import Batch"),
+        ("stores/disk.py", "from headrace.index.hash import HashIndex"),
+        ("loader.py", "from headrace.dataset import Dataset"),
+        ("cli.py", "from headrace.testing import SourceTests"),
+        ("dataset.py", "import headrace"),
+        ("dataset.py", "from headrace import Batch"),
+        ("loader.py", "if TYPE_CHECKING:\n    pass\nelse:\n    from headrace.cli import main"),
+        ("helpers.py", "pass"),
+        ("dataset.py", "from headrace.helpers import anything"),
+    ],
+)
+def test_import_upwards_is_caught(path: str, text: str) -> None:
+    """An import of a sibling, of a higher layer or of an unknown module is caught, however it is written."""
+    assert len(check_import_directions(Module(path, text))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("planning/plan.py", "from headrace.planning.order import Order\nfrom .world import World"),
+        ("planning/plan.py", "from headrace.manifest import Manifest\nfrom ..errors import OptionError"),
+        ("manifest.py", "if TYPE_CHECKING:\n    from headrace.loader import Loader"),
+        ("loader.py", "from headrace.torch import to_tensors"),
+        ("testing/sources.py", "import headrace\nfrom headrace.cli import main"),
+        ("__init__.py", "from headrace.cli import main"),
+    ],
+)
+def test_import_downwards_is_accepted(path: str, text: str) -> None:
+    """Lower layers, the own package and imports for type checkers alone pass."""
+    assert check_import_directions(Module(path, text)) == []
+
+
+def test_every_allowed_import_is_in_use() -> None:
+    """An exception whose import is gone is taken off the list."""
+    modules = {module.path: module for module in MODULES}
+    unused = [
+        (path, target)
+        for path, target in ALLOWED_IMPORTS
+        if path not in modules
+        or not any(found.name.split(".")[:2] == ["headrace", target] for found in find_imports(modules[path]))
+    ]
+
+    assert unused == []
+
+
+def test_libraries_are_imported_in_their_own_file() -> None:
+    """A format library or torch is imported in its own file, inside the function that needs it."""
+    assert complaints_of(check_libraries) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("loader.py", "import torch"),
+        ("loader.py", "def pin():\n    from torch.utils.data import DataLoader"),
+        ("sources/parquet.py", "def read():\n    import h5py"),
+        ("sources/hdf5.py", "import h5py"),
+        ("sources/hdf5.py", "class Hdf5Source:\n    import h5py"),
+        ("batch.py", "from numba import njit"),
+        ("testing/sources.py", "import torch"),
+        ("execution/device.py", "import psutil"),
+    ],
+)
+def test_library_outside_its_file_is_caught(path: str, text: str) -> None:
+    """A library in a foreign file, or at module level where it must wait, is caught."""
+    assert len(check_libraries(Module(path, text))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("torch.py", "import torch"),
+        ("sources/hdf5.py", "def read():\n    import h5py"),
+        ("loader.py", "if TYPE_CHECKING:\n    import torch"),
+        ("loader.py", "from headrace.torch import to_tensors"),
+    ],
+)
+def test_library_in_its_file_is_accepted(path: str, text: str) -> None:
+    """The own file may import its library; a name used by type checkers alone costs nothing."""
+    assert check_libraries(Module(path, text)) == []
