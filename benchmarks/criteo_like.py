@@ -1,10 +1,10 @@
 """Generate the data set of the Parquet streaming benchmark.
 
-The table has the shape of click-log data: 26 int64 category columns and 13 float32 columns, by default
-6 million rows in 16 Parquet shards of three row groups each. Categories are skewed, with 10 to 1,000,000 distinct
-values a column; most floats are distinct. Both matter for the benchmark: skewed categories keep their
-dictionary pages small, distinct floats do not, so decoding meets cheap and dear columns as it does in practice.
-Two of the float columns hold whole counts, as real tables do.
+The table has the shape of click-log data: 26 int64 category columns and 13 float32 columns, by default 6
+million rows in 16 Parquet shards of three row groups each. Categories are skewed, with 10 to 1,000,000
+distinct values a column; most floats are distinct. Both matter for the benchmark: skewed categories keep
+their dictionary pages small, distinct floats do not, so decoding meets cheap and dear columns as it does in
+practice. Two of the float columns hold whole counts, as real tables do.
 
 Every row group draws from its own generator, keyed by the seed and its number, so a data set depends on its
 settings alone and not on how many threads wrote it. Complete data found in the target folder is used again.

@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("torch",),
     ("loader",),
     ("dataset",),
+    ("inputs",),
     ("jobs", "online", "service"),
     ("report",),
     ("cli",),

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.batch import Batch
-from headrace.errors import OptionError, UnknownColumnError, UnknownSampleError
+from headrace.errors import OptionError, UnknownColumnError, UnknownSampleError, check_whole
 from headrace.execution.build import build_batch
 from headrace.execution.executors import Executor, Threads
 from headrace.execution.recipe import Recipe
@@ -28,10 +28,6 @@ from headrace.prepare.base import Step
 from headrace.prepare.columns import Drop, Map, Rename, Select, WithColumns
 from headrace.prepare.pack import Pack
 from headrace.sources.base import Source
-from headrace.sources.budget import parse_bytes
-from headrace.sources.files import Paths
-from headrace.sources.memory import MemorySource
-from headrace.sources.open import open_source
 
 if TYPE_CHECKING:
     import polars as pl
@@ -145,7 +141,11 @@ class Dataset:
         return self._with(Map(function, version))
 
     def pack(
-        self, *, null_mask: bool = False, dtype: str | Mapping[str, str] | None = None, **groups: str | Sequence[str]
+        self,
+        *,
+        null_mask: bool = False,
+        dtype: str | Mapping[str, str] | None = None,
+        **groups: str | Sequence[str],
     ) -> Dataset:
         """Lay columns out as arrays, and deliver those alone: the last of the deterministic verbs.
 
@@ -218,7 +218,9 @@ class Dataset:
         from headrace.prepare.base import to_frame
 
         table = self.to_arrow(executor).combine_chunks()
-        return to_frame(pa.RecordBatch.from_arrays([_flat(column) for column in table.columns], schema=table.schema))
+        return to_frame(
+            pa.RecordBatch.from_arrays([_flat(column) for column in table.columns], schema=table.schema)
+        )
 
     # Into the training loop
 
@@ -267,8 +269,7 @@ class Dataset:
         """
         if device != "cpu":
             raise OptionError(f'`device` must be "cpu", got {device!r}')
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise OptionError(f"`seed` must be a whole number, got {seed!r}")
+        check_whole("seed", seed)
         if drop_last and tail not in (None, "drop"):
             raise OptionError(f'`drop_last=True` means `tail="drop"`, got {tail=} beside it')
         batching = Batching(batch_size, global_batch_size, "drop" if drop_last else tail or "keep")
@@ -291,7 +292,9 @@ class Dataset:
 
     def _check_unpacked(self, verb: str) -> None:
         if self.recipe.pack is not None:
-            raise OptionError(f"`{verb}` must come before `pack`, which is the last of the deterministic verbs")
+            raise OptionError(
+                f"`{verb}` must come before `pack`, which is the last of the deterministic verbs"
+            )
 
     def _check_names(self, wanted: Iterable[str]) -> None:
         names = self.recipe.names
@@ -308,70 +311,13 @@ class Dataset:
         return chosen
 
 
-def open_dataset(  # noqa: PLR0913  one word of the contract each
-    path: Paths,
-    format: str | None = None,  # noqa: A002  the word that users know
-    *,
-    columns: Sequence[str] | None = None,
-    memory_limit: int | str | None = None,
-    options: Any = None,
-) -> Dataset:
-    """Open shards where they lie; only their footers are read.
-
-    Args:
-        path: A file, a folder (also `key=value` folders, which become columns), a glob, or a
-            list of those.
-        format: `"parquet"`; told by the files' first bytes by default.
-        columns: Which columns are wanted; all by default.
-        memory_limit: The most bytes that decoding one row group may take, as a number or a text
-            like "2GB"; a quarter of the machine's memory by default.
-        options: How to read the format, such as `hr.ParquetOptions(...)`.
-
-    Raises:
-        MissingSourceError: Nothing lies under that name.
-        SourceError: A shard cannot be read; the message names it.
-        SchemaError: The shards' columns differ.
-
-    Example:
-        >>> import headrace as hr, pyarrow as pa, pyarrow.parquet as pq, tempfile
-        >>> folder = tempfile.mkdtemp()
-        >>> pq.write_table(pa.table({"x": [1, 2, 3]}), f"{folder}/part-0.parquet")
-        >>> len(hr.open(folder))
-        3
-    """
-    dataset = Dataset.of(open_source(path, format, options, parse_bytes(memory_limit)))
-    return dataset if columns is None else dataset.select(columns)
-
-
-def from_arrays(arrays: Mapping[str, Any]) -> Dataset:
-    """Make a data set of NumPy arrays of shape [n, ...], lists, or anything Arrow takes; no copy.
-
-    Example:
-        >>> import headrace as hr, numpy as np
-        >>> len(hr.from_arrays({"image": np.zeros((3, 8, 8), np.uint8), "label": [0, 1, 2]}))
-        3
-    """
-    return Dataset.of(MemorySource.from_arrays(arrays))
-
-
-def from_arrow(table: pa.Table | pa.RecordBatch) -> Dataset:
-    """Make a data set of an Arrow table; no copy unless a column lies in several chunks."""
-    return Dataset.of(MemorySource.from_table(table))
-
-
-def from_polars(frame: pl.DataFrame) -> Dataset:
-    """Make a data set of a Polars frame; no copy for plain types."""
-    from headrace.prepare.base import from_frame
-
-    return Dataset.of(MemorySource.from_table(from_frame(frame)))
-
-
 def _world(world: World | None, size: int | None, rank: int | None) -> World | None:
     if size is None and rank is None:
         return world
     if world is not None or size is None or rank is None:
         raise OptionError(
-            f"give either `world`, or `num_replicas` and `rank` together, got {world=}, num_replicas={size}, {rank=}"
+            "give either `world`, or `num_replicas` and `rank` together, got "
+            f"{world=}, num_replicas={size}, {rank=}"
         )
     return World(rank, size)
 
@@ -386,15 +332,17 @@ def _names(columns: Sequence[str]) -> tuple[str, ...]:
 def _expressions(expressions: Iterable[Any], named: Mapping[str, Any]) -> tuple[pl.Expr, ...]:
     import polars as pl
 
-    flat: list[pl.Expr] = []
+    flat: list[Any] = []
     for expression in expressions:
-        flat.extend([expression] if isinstance(expression, pl.Expr) else list(expression))
+        flat.extend(expression if isinstance(expression, (list, tuple)) else [expression])
     flat.extend(
         (value if isinstance(value, pl.Expr) else pl.lit(value)).alias(name) for name, value in named.items()
     )
     for expression in flat:
         if not isinstance(expression, pl.Expr):
-            raise OptionError(f"`with_columns` takes Polars expressions, got {expression!r}")
+            raise OptionError(
+                f"`with_columns` takes Polars expressions such as `pl.col(...) * 2`, got {expression!r}"
+            )
     return tuple(flat)
 
 

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import cast
 
 
 class HeadraceError(Exception):
@@ -118,7 +119,26 @@ class MissingDependencyError(HeadraceError, ImportError):
     @classmethod
     def from_extra(cls, library: str, extra: str, purpose: str) -> MissingDependencyError:
         """Word the error from the library, the extra that brings it and what it is for."""
-        return cls(f"{purpose} needs `{library}`, which is not installed; run `pip install headrace[{extra}]`")
+        return cls(
+            f"{purpose} needs `{library}`, which is not installed; run `pip install headrace[{extra}]`"
+        )
+
+
+def check_whole(name: str, value: object, least: int | None = None) -> int:
+    """Return a whole number, or refuse what is none or lies below the least.
+
+    Raises:
+        OptionError: The message names the argument and shows the value.
+
+    Example:
+        >>> check_whole("batch_size", 256, least=1)
+        256
+    """
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if not is_whole or (least is not None and value < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise OptionError(f"`{name}` must be a whole number{bound}, got {value!r}")
+    return cast("int", value)
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ import dis
 import enum
 import functools
 import hashlib
+import math
 import operator
 import struct
 import sys
@@ -25,6 +26,7 @@ import numpy as np
 from headrace.errors import FingerprintError
 
 _SCALARS = (int, float, complex, str, bytes, bool, type(None), type(...))
+_PYTHON_FUNCTION = b"PLPYFN"  # how Polars marks one within a serialized expression
 _TIMES = (datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo)
 
 
@@ -71,7 +73,7 @@ def _encode(value: object, seen: tuple[object, ...]) -> Iterator[bytes]:
     if isinstance(value, _SCALARS) and type(value) in _SCALARS:
         yield _tagged(type(value).__name__, _scalar(value))
     elif isinstance(value, (tuple, list)):
-        yield _tagged("sequence", str(len(value)).encode())  # pyright: ignore[reportUnknownArgumentType]
+        yield _tagged("sequence", str(len(value)).encode())
         for member in cast("list[object]", value):
             yield from _encode(member, seen)
     elif isinstance(value, Mapping):
@@ -148,7 +150,7 @@ def _encode_function(function: Callable[..., Any], seen: tuple[object, ...]) -> 
         try:
             held = cell.cell_contents
         except ValueError as error:
-            raise FingerprintError(f"`{plain.__qualname__}` closes over `{name}`, which is not set") from error
+            raise FingerprintError(f"`{plain.__qualname__}` closes over `{name}`, which is empty") from error
         yield from _encode(held, within)
     for name in sorted(_global_names(plain.__code__)):
         if name in plain.__globals__:
@@ -173,7 +175,7 @@ def _encode_global(value: object, owner: types.FunctionType, seen: tuple[object,
 
 def _encode_class(kind: type, seen: tuple[object, ...]) -> Iterator[bytes]:
     """Yield a class's name, the code of its methods and its plain attributes, bases included."""
-    module = "" if kind.__module__ in {"__main__", "__mp_main__"} else kind.__module__  # one script, two names
+    module = "" if kind.__module__ in {"__main__", "__mp_main__"} else kind.__module__  # one script
     yield _tagged("class", f"{module}.{kind.__qualname__}".encode())
     for base in kind.__mro__:
         if base.__module__ == "builtins" or base in seen:
@@ -215,17 +217,27 @@ def _library_bytes(value: Any) -> bytes:
     """Canonical bytes of a Polars or Arrow object."""
     try:
         if hasattr(value, "meta"):
-            return cast("bytes", value.meta.serialize())
-        if hasattr(value, "serialize"):
-            return bytes(value.serialize())
+            content = cast("bytes", value.meta.serialize())
+        elif hasattr(value, "serialize"):
+            content = bytes(value.serialize())
+        elif any(base.__name__ in {"DataType", "Field"} for base in type(value).__mro__):
+            content = str(value).encode()
+        else:  # the text of a series, an array or a table leaves out its middle
+            raise _refusal(value)
+    except FingerprintError:
+        raise
     except Exception as error:
-        raise FingerprintError(
-            f"the expression {value} calls a Python function and so cannot be identified by value; "
-            "use `ds.map(function)`, which can"
-        ) from error
-    if any(base.__name__ in {"DataType", "Field"} for base in type(value).__mro__):
-        return str(value).encode()
-    raise _refusal(value)  # the text of a series, an array or a table leaves out its middle
+        raise _python_in(value) from error
+    if _PYTHON_FUNCTION in content:  # a pickle holds paths, or just the function's name
+        raise _python_in(value)
+    return content
+
+
+def _python_in(value: object) -> FingerprintError:
+    return FingerprintError(
+        f"the expression {value} calls a Python function and so cannot be identified by value; "
+        "use `ds.map(function)`, which can"
+    )
 
 
 def _refusal(value: object) -> FingerprintError:
@@ -241,8 +253,9 @@ def _is_bound(value: types.BuiltinFunctionType) -> bool:
 
 
 def _scalar(value: object) -> bytes:
-    # The bits of a float tell apart -0.0 from 0.0 and make NaN equal to itself.
-    return struct.pack("<d", value) if isinstance(value, float) else repr(value).encode()
+    if isinstance(value, float):  # its bits tell apart -0.0 from 0.0; all NaN are one
+        return struct.pack("<d", math.nan if math.isnan(value) else value)
+    return repr(value).encode()
 
 
 def _tagged(tag: str, content: bytes) -> bytes:

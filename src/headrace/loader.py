@@ -14,9 +14,10 @@ from headrace.execution.build import build_batch
 from headrace.execution.deliver import to_arrow, to_numpy
 from headrace.execution.executors import default_threads
 from headrace.execution.explain import Explanation, explain
+from headrace.execution.memory import BatchMemory
 from headrace.execution.recipe import Recipe
 from headrace.execution.stats import Stats, measured
-from headrace.execution.stream import StreamOptions, stream
+from headrace.execution.stream import StreamOptions, Workshop, stream
 from headrace.planning.order import ORDER_VERSION
 from headrace.planning.plan import Plan
 from headrace.planning.world import World
@@ -92,6 +93,7 @@ class Loader:
         self._plan = plan
         self._options = options
         self._stats = Stats()
+        self._memory = BatchMemory()
         self._begin: int | None = None
         self._delivered = (plan.epoch, 0)
         self._closed = False
@@ -184,6 +186,7 @@ class Loader:
         self._closed = True
         for iterator in list(self._iterators):
             iterator.close()
+        self._memory.clear()
 
     def __enter__(self) -> Loader:
         """Return the loader, which closes at the end of the block."""
@@ -239,7 +242,7 @@ class Loader:
     def _batches(self, plan: Plan, steps: range) -> Iterator[Any]:
         deliver, world, last = self._deliver, self._world, plan.steps(self._world) - 1
         self._stats.start()
-        batches = stream(self._recipe, plan, world, steps, self._stream_options, self._stats)
+        batches = stream(self._recipe, plan, world, steps, Workshop(self._stream_options, self._stats, self._memory))
         for step, batch in zip(steps, batches, strict=True):
             with measured(self._stats, "deliver"):
                 delivered = deliver(batch)
@@ -289,7 +292,7 @@ class _Iterator(Iterator[Any]):
         return self
 
     def __next__(self) -> Any:
-        self._loader._check_open()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  one class in two parts
+        self._loader._check_open()  # pyright: ignore[reportPrivateUsage]  one class in two parts
         return next(self._batches)
 
     def close(self) -> None:

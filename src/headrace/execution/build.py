@@ -35,7 +35,9 @@ def build_batch(recipe: Recipe, plan: BatchPlan) -> Batch:
     return gather.take(plan.step, plan.is_padding)
 
 
-def fill(recipe: Recipe, gather: Gather, read: Read, stats: Stats | None = None, skip_errors: bool = False) -> None:
+def fill(
+    recipe: Recipe, gather: Gather, read: Read, stats: Stats | None = None, skip_errors: bool = False
+) -> None:
     """Read and prepare one row group and copy its rows to where they belong.
 
     Args:

@@ -38,7 +38,7 @@ def extras(batch: Batch, with_ids: bool) -> dict[str, np.ndarray[Any, Any]]:
 
 def plain(column: Column) -> Any:
     """Turn an Arrow column into a `Ragged` or a Python list; arrays stay what they are."""
-    if not isinstance(column, pa.Array):
+    if isinstance(column, (np.ndarray, Ragged)):
         return column
     kind = column.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import queue
 import threading
+import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from headrace.errors import OptionError, WorkerError
+from headrace.errors import OptionError
+from headrace.execution.processes import WorkerProcess, pickled
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Threads that hang in a user's function cannot be stopped; closing waits this long for them.
+# Threads that hang in a user's function cannot be stopped; closing waits this long for all of them.
 _PATIENCE_SECONDS = 2.0
 
 
@@ -25,16 +26,20 @@ class Executor(Protocol):
     """Runs a function over items.
 
     Results come in the order of the items, whatever finishes first, so that nothing downstream
-    depends on timing. An exception is raised at its item's place.
+    depends on timing. An exception is raised at its item's place. Closing or dropping the
+    iterator stops the workers.
     """
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 2) -> Iterator[Result]:
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item], ahead: int | None = None
+    ) -> Iterator[Result]:
         """Yield `function(item)` for each item, in order.
 
         Args:
             function: What to run; thread-safe, and picklable for processes.
             items: Taken one by one, as there is room.
-            ahead: How many results may be under way or waiting beyond the one in demand.
+            ahead: How many items may be under way, or done and waiting, beyond the one in
+                demand; by default one for each worker.
         """
         ...
 
@@ -51,8 +56,10 @@ class Serial:
         ['1', '2', '3']
     """
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 2) -> Iterator[Result]:
-        """Yield `function(item)` for each item when it is asked for."""
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item], ahead: int | None = None
+    ) -> Iterator[Result]:
+        """Yield `function(item)` for each item when it is asked for; nothing runs ahead."""
         return map(function, items)
 
     def close(self) -> None:
@@ -71,11 +78,14 @@ class Threads:
         """Keep the number of threads, by default one for each core."""
         self.count = _check_count(count)
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 2) -> Iterator[Result]:
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item], ahead: int | None = None
+    ) -> Iterator[Result]:
         """Yield `function(item)` for each item, in order."""
         pool = Pool(self.count)
         try:
-            yield from _in_order(lambda item: pool.submit(function, item).result, items, self.count + ahead)
+            submit = partial(_submit, pool, function)
+            yield from _in_order(submit, items, _check_ahead(ahead, self.count))
         finally:
             pool.close()
 
@@ -87,7 +97,8 @@ class Processes:
     """Runs on fresh processes, which start and end with each `map`.
 
     Processes are spawned and never forked, since libraries underneath do not survive a fork.
-    Functions and items must be picklable.
+    Functions, items and results must be picklable; a script that uses processes keeps its own
+    work behind `if __name__ == "__main__":`.
 
     Example:
         >>> Processes(2).count
@@ -98,22 +109,38 @@ class Processes:
         """Keep the number of processes, by default one for each core."""
         self.count = _check_count(count)
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 2) -> Iterator[Result]:
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item], ahead: int | None = None
+    ) -> Iterator[Result]:
         """Yield `function(item)` for each item, in order.
 
         Raises:
+            OptionError: The function cannot be pickled.
             WorkerError: A process died, for example of too little memory.
         """
-        pool = ProcessPoolExecutor(self.count, mp_context=multiprocessing.get_context("spawn"))
+        return self._map(pickled(function, "the function"), items, _check_ahead(ahead, self.count))
+
+    def _map(self, function: bytes, items: Iterable[Any], ahead: int) -> Iterator[Any]:
+        workers: list[WorkerProcess] = []
+        idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
+
+        def call(item: Any) -> Any:
+            worker = idle.get()
+            try:
+                return worker.call(item)
+            finally:
+                idle.put(worker)
+
+        pool = Pool(self.count)
         try:
-            yield from _in_order(lambda item: pool.submit(function, item).result, items, self.count + ahead)
-        except BrokenProcessPool as error:
-            raise WorkerError(
-                f"one of {self.count} processes died before it could answer; look for the kernel's out-of-memory "
-                "message, and check that the function and its items can be pickled"
-            ) from error
+            for _ in range(self.count):
+                workers.append(WorkerProcess(function))  # those started are stopped if one fails
+                idle.put(workers[-1])
+            yield from _in_order(partial(_submit, pool, call), items, ahead)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.close()
+            for worker in workers:
+                worker.stop()
 
     def close(self) -> None:
         """Do nothing; processes end with each `map`."""
@@ -135,7 +162,7 @@ class Task:
         """Make the call and keep the outcome."""
         try:
             self._result = self.call()
-        except BaseException as error:  # noqa: BLE001  a panic of a library must reach the consumer too
+        except BaseException as error:  # a panic of a library must reach the consumer too
             self._error = error
         self._done.set()
 
@@ -150,19 +177,24 @@ class Task:
 class Pool:
     """Threads that run tasks in the order in which they were submitted.
 
-    The threads are daemons: one that hangs in a user's function neither keeps `close` waiting
-    for more than two seconds nor the interpreter from ending.
+    The threads are daemons: those that hang in a user's function neither keep `close` waiting for
+    more than two seconds together nor the interpreter from ending.
     """
 
     def __init__(self, count: int) -> None:
         """Start the threads."""
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        self._closed = False
-        self._threads = [
-            threading.Thread(target=self._work, name=f"headrace-{number}", daemon=True) for number in range(count)
+        self._closing = threading.Event()
+        arguments = (self._tasks, self._closing)
+        threads = [
+            threading.Thread(target=_work, args=arguments, name=f"headrace-{number}", daemon=True)
+            for number in range(count)
         ]
-        for thread in self._threads:
+        for thread in threads:
             thread.start()
+        # Runs once, also when the pool is dropped or the interpreter ends: a daemon that still
+        # worked in compiled code at that time could take the process down with it.
+        self._stop = weakref.finalize(self, _stop, self._tasks, self._closing, threads)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Task:
         """Queue a call."""
@@ -171,17 +203,26 @@ class Pool:
         return task
 
     def close(self) -> None:
-        """Drop what is queued, and wait a little for what is running."""
-        self._closed = True
-        for _ in self._threads:
-            self._tasks.put(None)
-        for thread in self._threads:
-            thread.join(_PATIENCE_SECONDS)
+        """Drop what is queued, and wait a little for what is running; may be called again."""
+        self._stop()
 
-    def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            if not self._closed:
-                task.run()
+
+def _work(tasks: queue.SimpleQueue[Task | None], closing: threading.Event) -> None:
+    while (task := tasks.get()) is not None:
+        if not closing.is_set():
+            task.run()
+        del task  # or its result would live until the next one comes
+
+
+def _stop(
+    tasks: queue.SimpleQueue[Task | None], closing: threading.Event, threads: list[threading.Thread]
+) -> None:
+    closing.set()
+    for _ in threads:
+        tasks.put(None)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0.0))
 
 
 def default_threads() -> int:
@@ -189,21 +230,41 @@ def default_threads() -> int:
     return min(len(os.sched_getaffinity(0)), 8)
 
 
-def _in_order(
-    submit: Callable[[Any], Callable[[], Any]], items: Iterable[Any], room: int
-) -> Iterator[Any]:
+def _submit(pool: Pool, function: Callable[[Any], Any], item: Any) -> Callable[[], Any]:
+    return pool.submit(function, item).result
+
+
+def _in_order(submit: Callable[[Any], Callable[[], Any]], items: Iterable[Any], ahead: int) -> Iterator[Any]:
     waiting: deque[Callable[[], Any]] = deque()
-    for item in items:
+    iterator = iter(items)
+    while True:
+        try:
+            item = next(iterator)
+        except StopIteration:
+            break
+        except Exception:
+            # What came before the item that could not be made is delivered first, as in `Serial`.
+            while waiting:
+                yield waiting.popleft()()
+            raise
         waiting.append(submit(item))
-        if len(waiting) >= max(room, 1):
+        if len(waiting) > ahead:
             yield waiting.popleft()()
     while waiting:
         yield waiting.popleft()()
 
 
-def _check_count(count: int | None) -> int:
+def _check_count(count: Any) -> int:
     if count is None:
         return default_threads()
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise OptionError(f"an executor needs at least 1 worker, got {count!r}")
     return count
+
+
+def _check_ahead(ahead: Any, count: int) -> int:
+    if ahead is None:
+        return count
+    if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 0:
+        raise OptionError(f"`ahead` must be a whole number of at least 0, got {ahead!r}")
+    return ahead

@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.execution.recipe import Recipe
-from headrace.execution.stream import StreamOptions
+from headrace.execution.stream import StreamOptions, room_ahead
 from headrace.planning.plan import Plan
 from headrace.planning.world import World
 
-# What a thread holds beside the decoded columns of its row group: compressed pages, dictionaries
-# and scratch memory of the decompressor; measured with zstd.
-_DECODING_FACTOR = 1.5
+# What a decoding thread keeps resident, as a multiple of its row group: pages, dictionaries, scratch
+# memory, and what the allocator holds on to between row groups; measured with zstd.
+_DECODING_FACTOR = 4
+_PLAN_BYTES = 24  # a planned row: its row, its step, its slot
 _GOOD_SHARE = 0.1
 _TEXT_BYTES = 32
 
@@ -37,8 +38,8 @@ class Explanation:
         mixing: Share of all samples that a sample can meet in its batch: 1.0 is a perfect
             shuffle, 0.0 none.
         row_bytes: Bytes of one delivered sample.
-        peak_memory: Bytes that the loader will hold at the most, beyond what the process held
-            before.
+        peak_memory: Bytes that the loader will hold at its fullest, beyond what the process held
+            before it, for a consumer that keeps no batches.
         advice: What to change.
     """
 
@@ -60,7 +61,11 @@ class Explanation:
         return asdict(self) | {"advice": list(self.advice)}
 
     def __str__(self) -> str:
-        rows = [(name.replace("_", " "), _shown(name, value)) for name, value in asdict(self).items() if name != "advice"]
+        rows = [
+            (name.replace("_", " "), _shown(name, value))
+            for name, value in asdict(self).items()
+            if name != "advice"
+        ]
         lines = [f"{name:<20} {value}" for name, value in rows]
         return "\n".join([*lines, *(f"- {line}" for line in self.advice)])
 
@@ -72,7 +77,9 @@ def explain(recipe: Recipe, plan: Plan, world: World, options: StreamOptions) ->
     groups = max(int(np.count_nonzero(counts)), 1)
     open_groups = min(order.open_samples / max(plan.count, 1), 1.0) * groups
     amplification = _amplification(order.lanes, world.size) * order.passes
-    mixing = 0.0 if order.name == "source" else 1.0 if order.name == "global" else min(open_groups / groups, 1.0)
+    mixing = (
+        0.0 if order.name == "source" else 1.0 if order.name == "global" else min(open_groups / groups, 1.0)
+    )
     row_bytes = _row_bytes(recipe)
     return Explanation(
         samples=plan.count,
@@ -99,13 +106,15 @@ def _amplification(lanes: int, ranks: int) -> float:
 
 
 def _peak_memory(recipe: Recipe, plan: Plan, world: World, options: StreamOptions, row_bytes: int) -> int:
-    """Open batches, and the row groups that the threads are decoding."""
-    sizes = plan.manifest.nbytes
-    share = _share_read(recipe)
+    """Open batches, the reads that fill them, and the row groups that the threads are decoding."""
+    sizes, counts = plan.manifest.nbytes, np.diff(plan.manifest.starts)
     batch = plan.batch_size(0, world) if plan.steps(world) else 0
-    open_rows = min(plan.open_samples(world) + (options.ahead + 2) * batch, plan.count)
-    decoding = int(sizes.max(initial=0) * share * _DECODING_FACTOR) * max(options.threads, 1)
-    return open_rows * row_bytes + decoding
+    window = plan.open_samples(world)
+    room = room_ahead(window, int(counts.max(initial=0)), batch, options)
+    # A quick consumer leaves one window open, a slow one as many samples as there is room for.
+    open_rows = min((window + room) // 2, plan.count)
+    decoding = int(sizes.max(initial=0) * _share_read(recipe) * _DECODING_FACTOR) * max(options.threads, 1)
+    return open_rows * row_bytes + min(window, plan.count) * _PLAN_BYTES + decoding
 
 
 def _share_read(recipe: Recipe) -> float:
@@ -120,7 +129,11 @@ def _row_bytes(recipe: Recipe) -> int:
     schema = recipe.schema
     names: Sequence[str] = schema.names
     if recipe.pack is not None:
-        names = [name for group in recipe.pack.groups.values() for name in ([group] if isinstance(group, str) else group)]
+        names = [
+            name
+            for group in recipe.pack.groups.values()
+            for name in ([group] if isinstance(group, str) else group)
+        ]
     return sum(_width(schema.field(name).type) for name in names) + np.dtype(np.int64).itemsize
 
 
@@ -141,13 +154,13 @@ def _advice(mixing: float, amplification: float, passes: int, order: str, groups
         )
     elif amplification > 1:
         advice.append(
-            f"ranks share row groups, so each is decoded {amplification:.2f} times; use `hr.BlockShuffle(lanes=...)` "
-            "with a multiple of the world size"
+            f"ranks share row groups, so each is decoded {amplification:.2f} times; choose lanes in "
+            "`hr.BlockShuffle(lanes=...)` that are a multiple of the world size"
         )
     if order.startswith("block") and groups > 1 and mixing < _GOOD_SHARE:
         advice.append(
-            f"a sample meets {mixing:.0%} of the others; a larger `hr.BlockShuffle(window=...)` mixes more and takes "
-            "more memory"
+            f"a sample meets {mixing:.0%} of the others; a larger `hr.BlockShuffle(window=...)` mixes more "
+            "and takes more memory"
         )
     return advice
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from headrace.batch import Batch, Column
 from headrace.errors import SchemaError
+from headrace.execution.memory import BatchMemory
 from headrace.manifest import RowGroup
 from headrace.planning.plan import Read
 from headrace.prepare.pack import Laid, Stack
@@ -42,7 +43,9 @@ class _OpenBatch:
 
     ids: Ids
     arrays: dict[str, Array] = field(default_factory=dict[str, Array])
-    pieces: dict[str, list[tuple[Ids, pa.Array]]] = field(default_factory=dict[str, "list[tuple[Ids, pa.Array]]"])
+    pieces: dict[str, list[tuple[Ids, pa.Array]]] = field(
+        default_factory=dict[str, "list[tuple[Ids, pa.Array]]"]
+    )
     missing: list[Ids] = field(default_factory=list[Ids])
 
 
@@ -53,11 +56,12 @@ class Gather:
     batch belongs to whoever takes it.
     """
 
-    def __init__(self, sizes: Sizes) -> None:
-        """Begin with no open batch."""
+    def __init__(self, sizes: Sizes, memory: BatchMemory | None = None) -> None:
+        """Begin with no open batch; memory that circulates already may be given."""
         self._sizes = sizes
         self._open: dict[int, _OpenBatch] = {}
         self._formats: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._memory = memory or BatchMemory()
         self._lock = threading.Lock()
 
     def add(self, read: Read, row_group: RowGroup, columns: Mapping[str, Laid]) -> None:
@@ -66,7 +70,7 @@ class Gather:
         Raises:
             SchemaError: A column has another dtype or shape than in the row groups before.
         """
-        from headrace.execution import kernels  # noqa: PLC0415  numba loads with the first use
+        from headrace.execution import kernels
 
         first = int(read.steps.min())
         count = int(read.steps.max()) - first + 1
@@ -111,7 +115,9 @@ class Gather:
             columns = {name: column[kept] for name, column in batch.arrays.items()}
         for name, pieces in batch.pieces.items():
             slots = np.concatenate([slots for slots, _ in pieces])
-            columns[name] = pa.concat_arrays([values for _, values in pieces]).take(pa.array(np.argsort(slots)))
+            columns[name] = pa.concat_arrays([values for _, values in pieces]).take(
+                pa.array(np.argsort(slots))
+            )
         names = [name for name in self._formats if name in columns]
         ordered = {name: columns[name] for name in names}
         ids = batch.ids if complete else batch.ids[kept]
@@ -124,7 +130,9 @@ class Gather:
             if not self._formats:
                 self._formats = found
         if found != self._formats:
-            name = next(name for name in {**self._formats, **found} if found.get(name) != self._formats.get(name))
+            name = next(
+                name for name in {**self._formats, **found} if found.get(name) != self._formats.get(name)
+            )
             raise SchemaError(
                 f"{row_group}, column `{name}`: every row group must yield the same type and shape, got "
                 f"{_described(found.get(name))} here and {_described(self._formats.get(name))} in another"
@@ -134,11 +142,8 @@ class Gather:
         with self._lock:
             batches = [self._open_batch(first + int(offset)) for offset in present]
             for batch in batches:
-                for name, laid in columns.items():
-                    if isinstance(laid, Stack) and name not in batch.arrays:
-                        batch.arrays[name] = np.empty((len(batch.ids), len(laid.parts)), laid.parts[0].dtype)
-                    elif isinstance(laid, np.ndarray) and name not in batch.arrays:
-                        batch.arrays[name] = np.empty((len(batch.ids), *laid.shape[1:]), laid.dtype)
+                if not batch.arrays:
+                    batch.arrays = self._memory.allocate(_shapes(columns, len(batch.ids)))
         return batches
 
     def _open_batch(self, step: int) -> _OpenBatch:
@@ -155,6 +160,17 @@ def _add_pieces(
     ends = np.cumsum(np.bincount(steps, minlength=len(batches)))
     for batch, begin, end in zip(batches, [0, *ends[:-1]], ends, strict=True):
         batch.pieces.setdefault(name, []).append((slots[begin:end], taken.slice(begin, end - begin)))
+
+
+def _shapes(columns: Mapping[str, Laid], rows: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """The shape and the dtype that each column of fixed width takes in a batch."""
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {}
+    for name, laid in columns.items():
+        if isinstance(laid, Stack):
+            shapes[name] = (rows, len(laid.parts)), laid.parts[0].dtype
+        elif isinstance(laid, np.ndarray):
+            shapes[name] = (rows, *laid.shape[1:]), laid.dtype
+    return shapes
 
 
 def _format(laid: Laid) -> tuple[str, tuple[int, ...]]:

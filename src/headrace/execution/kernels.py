@@ -20,11 +20,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
 
-_BLOCK = 64  # rows whose pieces are copied column by column: their outputs stay in the L1 cache
 
-
-@intrinsic
-def _pointer(typing_context: Any, address: Any, kind: Any) -> Any:
+def _type_pointer(typing_context: Any, address: Any, kind: Any) -> Any:
     """Cast an address to a pointer to values of that dtype."""
     pointer = types.CPointer(kind.dtype)
 
@@ -34,36 +31,43 @@ def _pointer(typing_context: Any, address: Any, kind: Any) -> Any:
     return pointer(types.uint64, kind), generate
 
 
+_pointer: Any = intrinsic(_type_pointer)
+
+
 def _column_kernel(kind: Any) -> Callable[..., None]:
     """Compile the copy of k columns of one item size into rows of k items."""
     size = np.dtype(str(kind)).itemsize
 
     @njit(
-        "void(uint64[::1], uint64[::1], int64[::1], int64[::1], int64[::1])", nogil=True, cache=True, boundscheck=False
+        "void(uint64[::1], uint64[::1], int64[::1], int64[::1], int64[::1])",
+        nogil=True,
+        cache=True,
+        boundscheck=False,
     )
     def copy(columns: Any, outputs: Any, rows: Any, steps: Any, slots: Any) -> None:
-        targets = np.empty(_BLOCK, np.uint64)
+        # One row at a time: each output line is written whole, and the columns are read as streams.
+        sources = _pointer(columns.ctypes.data, types.uint64)
         width = np.uint64(columns.size * size)
-        for begin in range(0, rows.size, _BLOCK):
-            count = min(_BLOCK, rows.size - begin)
-            for place in range(count):
-                targets[place] = outputs[steps[begin + place]] + np.uint64(slots[begin + place]) * width
+        for place in range(rows.size):
+            row = rows[place]
+            target = _pointer(outputs[steps[place]] + np.uint64(slots[place]) * width, kind)
             for number in range(columns.size):
-                source = _pointer(columns[number], kind)
-                offset = np.uint64(number * size)
-                for place in range(count):
-                    _pointer(targets[place] + offset, kind)[0] = source[rows[begin + place]]
+                target[number] = _pointer(sources[number], kind)[row]
 
     return copy
 
 
 _COLUMN_KERNELS = {
-    np.dtype(str(kind)).itemsize: _column_kernel(kind) for kind in (types.uint8, types.uint16, types.uint32, types.uint64)
+    np.dtype(str(kind)).itemsize: _column_kernel(kind)
+    for kind in (types.uint8, types.uint16, types.uint32, types.uint64)
 }
 
 
 @njit(
-    "void(uint64, uint64, uint64[::1], int64[::1], int64[::1], int64[::1])", nogil=True, cache=True, boundscheck=False
+    "void(uint64, uint64, uint64[::1], int64[::1], int64[::1], int64[::1])",
+    nogil=True,
+    cache=True,
+    boundscheck=False,
 )
 def _copy_rows(source: Any, width: Any, outputs: Any, rows: Any, steps: Any, slots: Any) -> None:
     words = width // np.uint64(8)
@@ -78,7 +82,9 @@ def _copy_rows(source: Any, width: Any, outputs: Any, rows: Any, steps: Any, slo
             narrow_target[byte] = narrow_origin[byte]
 
 
-def copy_columns(columns: Sequence[Array], outputs: Sequence[Array], rows: Ids, steps: Ids, slots: Ids) -> None:
+def copy_columns(
+    columns: Sequence[Array], outputs: Sequence[Array], rows: Ids, steps: Ids, slots: Ids
+) -> None:
     """Copy rows of k columns into outputs of shape [m, k]; releases the GIL.
 
     Args:

@@ -112,7 +112,9 @@ class Recipe:
         for step in steps:
             frame = guarded(where, step, step.apply, frame)
         if frame.height != batch.num_rows:
-            raise PrepareError(f"{where}: the steps must keep the number of rows, got {frame.height} for {batch.num_rows}")
+            raise PrepareError(
+                f"{where}: the steps must keep the number of rows, got {frame.height} for {batch.num_rows}"
+            )
         return guarded(where, "the columns", from_frame, frame)
 
     @staticmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ class Stats:
     def __init__(self) -> None:
         """Begin with nothing counted."""
         self._lock = threading.Lock()
-        self._seconds = dict.fromkeys(ROOMS, 0.0)
+        self._seconds: dict[str, float] = dict.fromkeys(ROOMS, 0.0)
         self._rows = 0
         self._steps = 0
         self._elapsed = 0.0
@@ -87,7 +87,7 @@ class Stats:
 
 
 @contextmanager
-def measured(stats: Stats | None, room: str) -> Iterator[None]:
+def measured(stats: Stats | None, room: str) -> Generator[None]:
     """Add the seconds spent inside to a room, if anybody counts."""
     if stats is None:
         yield

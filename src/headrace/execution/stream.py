@@ -15,6 +15,7 @@ from headrace.batch import Batch
 from headrace.execution.build import fill
 from headrace.execution.executors import Pool, Task
 from headrace.execution.gather import Gather
+from headrace.execution.memory import BatchMemory
 from headrace.execution.recipe import Recipe
 from headrace.execution.stats import Stats, measured
 from headrace.planning.plan import Plan, Read
@@ -36,9 +37,22 @@ class StreamOptions:
     skip_errors: bool = False
 
 
-def stream(
-    recipe: Recipe, plan: Plan, world: World, steps: range, options: StreamOptions, stats: Stats
-) -> Iterator[Batch]:
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What the epochs of one loader share.
+
+    Attributes:
+        options: How to work.
+        stats: Where to count.
+        memory: The batches' memory, which circulates from epoch to epoch.
+    """
+
+    options: StreamOptions
+    stats: Stats
+    memory: BatchMemory
+
+
+def stream(recipe: Recipe, plan: Plan, world: World, steps: range, workshop: Workshop) -> Iterator[Batch]:
     """Yield this rank's batches of these steps, in order.
 
     Closing the iterator stops its threads and frees its memory.
@@ -47,13 +61,14 @@ def stream(
         HeadraceError: A row group cannot be read or prepared; raised once, in the caller's
             thread, at the first batch that needs it.
     """
-    gather = Gather(lambda step: plan.batch_size(step, world))
-    reads = plan.reads(world, steps)
-    pool = Pool(options.threads) if options.threads else None
-    queue = _ReadAhead(recipe, gather, reads, pool, options, stats, plan.open_samples(world))
+    threads = workshop.options.threads
+    gather = Gather(lambda step: plan.batch_size(step, world), workshop.memory)
+    pool = Pool(threads) if threads else None
+    window = plan.open_samples(world)
+    queue = _ReadAhead(_Job(recipe, gather, workshop), plan.reads(world, steps), pool, window)
     try:
         for step in steps:
-            with measured(stats, "wait"):
+            with measured(workshop.stats, "wait"):
                 queue.finish(step, plan.batch_size(step, world))
             yield gather.take(step, plan.padding_mask(step, world))
     finally:
@@ -61,47 +76,56 @@ def stream(
             pool.close()
 
 
-class _ReadAhead:
-    """Starts reads in order: those that are due, and others while their rows find room."""
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is done with every read."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        gather: Gather,
-        reads: Iterator[Read],
-        pool: Pool | None,
-        options: StreamOptions,
-        stats: Stats,
-        window: int,
-    ) -> None:
-        self._recipe = recipe
-        self._gather = gather
+    recipe: Recipe
+    gather: Gather
+    workshop: Workshop
+
+    def __call__(self, read: Read) -> None:
+        fill(self.recipe, self.gather, read, self.workshop.stats, self.workshop.options.skip_errors)
+
+
+class _ReadAhead:
+    """Starts reads in order: those that are due, and others while their batches find room."""
+
+    def __init__(self, job: _Job, reads: Iterator[Read], pool: Pool | None, window: int) -> None:
+        self._job = job
         self._reads = reads
         self._pool = pool
-        self._options = options
-        self._stats = stats
         self._window = window
         self._next: Read | None = next(reads, None)
         self._tasks: deque[tuple[int, Task]] = deque()
-        self._held = 0
 
     def finish(self, step: int, size: int) -> None:
         """Wait until all rows of a step are in place, and start what may run ahead of it."""
-        self._start(step, self._window + self._options.ahead * size)
-        while self._tasks and self._tasks[0][0] <= step:
-            _, task = self._tasks.popleft()
-            task.result()
-        self._held -= size
-
-    def _start(self, step: int, room: int) -> None:
-        while (read := self._next) is not None:
-            is_due = read.first_step <= step
-            if not is_due and (self._pool is None or self._held + len(read.rows) > room):
-                return
-            self._held += len(read.rows)
+        while (read := self._next) is not None and (
+            read.first_step <= step or self._has_room(read, step, size)
+        ):
             self._next = next(self._reads, None)
-            arguments = (self._recipe, self._gather, read, self._stats, self._options.skip_errors)
             if self._pool is None:
-                fill(*arguments)
+                self._job(read)
             else:
-                self._tasks.append((read.first_step, self._pool.submit(fill, *arguments)))
+                self._tasks.append((read.first_step, self._pool.submit(self._job, read)))
+        while self._tasks and self._tasks[0][0] <= step:
+            self._tasks.popleft()[1].result()
+
+    def _has_room(self, read: Read, step: int, size: int) -> bool:
+        """Whether the batches that a read opens fit beside those that are open."""
+        options = self._job.workshop.options
+        room = room_ahead(self._window, len(read.rows), size, options)
+        return self._pool is not None and (int(read.steps.max()) - step) * size <= room
+
+
+def room_ahead(window: int, read: int, batch: int, options: StreamOptions) -> int:
+    """How many samples the open batches may hold: the next window opens once half of one is gone.
+
+    Args:
+        window: Samples of the runs that are open at a time.
+        read: Samples of one read; each thread should have one under way.
+        batch: Samples of one batch.
+        options: How many threads, and how many batches ahead.
+    """
+    return max(window + window // 2, (options.threads + 1) * read) + options.ahead * batch

@@ -34,7 +34,9 @@ class Batching:
     def __post_init__(self) -> None:
         for name in ("batch_size", "global_batch_size"):
             size = getattr(self, name)
-            if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            if size is None and name == "global_batch_size":
+                continue
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
                 raise OptionError(f"`{name}` must be a whole number of at least 1, got {size!r}")
         if self.tail not in ("keep", "drop", "pad"):
             raise OptionError(f'`tail` must be "keep", "drop" or "pad", got {self.tail!r}')

@@ -25,8 +25,9 @@ ORDER_VERSION = 1
 
 Ids = NDArray[np.int64]
 
-# Chosen so that a rank count of 2, 3, 4, 6, 8, 12 or 24 finds ranks reading disjoint row groups.
-_LANE_COUNTS = (24, 12, 8, 6, 4, 3, 2, 1)
+# World sizes and batch sizes are mostly powers of two; ranks read disjoint row groups where the lanes are a
+# multiple of the world size and the global batch one of the lanes.
+_LANE_COUNTS = (16, 8, 4, 2, 1)
 _MOST_GROUPS, _FEWEST_GROUPS, _WINDOW_BYTES = 48, 4, 1 << 28
 
 
@@ -39,7 +40,7 @@ class BlockShuffle:
     row groups, so that about `window` row groups are open at a time.
 
     Attributes:
-        lanes: How many lanes; by default up to 24, at most one for each open row group.
+        lanes: How many lanes; by default a power of two up to 16, at most one for each open row group.
         window: How many row groups are mixed with each other; by default as many as decode to
             256 MiB, at least 4 and at most 48. More mixes better and takes more memory.
 

@@ -51,7 +51,7 @@ def to_frame(batch: pa.RecordBatch) -> pl.DataFrame:
 
     N-d columns arrive as `pl.Array`.
     """
-    import polars as pl  # noqa: PLC0415  Polars loads with the first use
+    import polars as pl
 
     shapes: dict[str, tuple[int, ...]] = {}
     arrays: list[pa.Array] = []

@@ -158,7 +158,7 @@ class Map:
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Call the function and check what it returns."""
-        import polars as pl  # noqa: PLC0415  Polars loads with the first use
+        import polars as pl
 
         result: Any = self.function(frame)
         if not isinstance(result, pl.DataFrame):
@@ -206,7 +206,7 @@ def _renames(part: pl.Expr) -> bool:
 
 def _without_selectors(expression: pl.Expr) -> pl.Expr:
     """Put a column in the place of each selector; Polars cannot take selectors apart otherwise."""
-    import polars as pl  # noqa: PLC0415  Polars loads with the first use
+    import polars as pl
 
     def replace(node: Any) -> Any:
         if isinstance(node, list):

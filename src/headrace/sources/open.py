@@ -15,7 +15,7 @@ _MAGICS = {"parquet": b"PAR1"}
 _SHOWN = 5
 
 
-def open_source(paths: Paths, format: str | None, options: Any, memory_limit: int) -> Source:  # noqa: A002  the user's word
+def open_source(paths: Paths, format: str | None, options: Any, memory_limit: int) -> Source:
     """Find the files, tell their format and open them.
 
     Raises:
@@ -28,7 +28,7 @@ def open_source(paths: Paths, format: str | None, options: Any, memory_limit: in
     kind = format or _sniff(files)
     if len(files) > 1 and format is not None:
         files = [file for file in files if file.path.lower().endswith(_SUFFIXES[kind])] or files
-    from headrace.sources.parquet import ParquetOptions, ParquetSource  # noqa: PLC0415  one import a format
+    from headrace.sources.parquet import ParquetOptions, ParquetSource
 
     if options is not None and not isinstance(options, ParquetOptions):
         raise OptionError(f"Parquet files take `ParquetOptions`, got {type(options).__name__}")

@@ -1,0 +1,93 @@
+"""Memory of batches, used again once the consumer has dropped them.
+
+A fresh page costs several times what it takes to fill it, so batches live in blocks that
+circulate: a block returns by itself when the last array (or tensor) that looks into it is gone.
+Nothing that a consumer still holds is ever written again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections import defaultdict, deque
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+_ALIGNMENT = 64  # a cache line
+_ARENA_BYTES = 1 << 23  # blocks are cut from arenas of about this size, which can use huge pages
+_SMALLEST = 1 << 15  # smaller batches are left to NumPy
+
+
+class BatchMemory:
+    """Blocks of memory that circulate between a loader and its consumer.
+
+    `allocate` is called under the gather's lock; blocks may return from any thread.
+
+    Example:
+        >>> memory = BatchMemory()
+        >>> arrays = memory.allocate({"x": ((2, 3), "float32"), "y": ((2,), "int64")})
+        >>> arrays["x"].shape, arrays["y"].dtype.name
+        ((2, 3), 'int64')
+    """
+
+    def __init__(self) -> None:
+        """Begin without memory."""
+        # Deques, whose operations are atomic: a block may return while a thread allocates.
+        self._free: defaultdict[int, deque[memoryview]] = defaultdict(deque)
+        self._leases: dict[int, weakref.ref[Any]] = {}
+
+    def allocate(self, formats: dict[str, tuple[tuple[int, ...], DTypeLike]]) -> dict[str, NDArray[Any]]:
+        """Return uninitialised arrays of these shapes and dtypes, side by side in one block."""
+        sizes = {name: prod(shape) * np.dtype(dtype).itemsize for name, (shape, dtype) in formats.items()}
+        total = sum(_aligned(size) for size in sizes.values())
+        if total < _SMALLEST:
+            return {name: np.empty(shape, dtype) for name, (shape, dtype) in formats.items()}
+        block: Any = self._lease(total)
+        arrays: dict[str, NDArray[Any]] = {}
+        offset = 0
+        for name, (shape, dtype) in formats.items():
+            arrays[name] = np.frombuffer(block, dtype, prod(shape), offset).reshape(shape)
+            offset += _aligned(sizes[name])
+        return arrays
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process has memory of its own."""
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin without memory."""
+        self.__init__()
+
+    def clear(self) -> None:
+        """Let go of all blocks that nobody holds."""
+        self._free.clear()
+
+    def _lease(self, size: int) -> ctypes.Array[ctypes.c_char]:
+        free = self._free[size]
+        if not free:
+            self._grow(size, free)
+        memory = free.popleft()
+        lease = (ctypes.c_char * size).from_buffer(memory)
+        number = id(lease)
+
+        def give_back(_: weakref.ref[Any]) -> None:
+            self._leases.pop(number, None)
+            free.append(memory)
+
+        self._leases[number] = weakref.ref(lease, give_back)
+        return lease
+
+    @staticmethod
+    def _grow(size: int, free: deque[memoryview]) -> None:
+        count = max(_ARENA_BYTES // size, 1)
+        arena: Any = np.empty(count * size + _ALIGNMENT, np.uint8)
+        begin = -arena.ctypes.data % _ALIGNMENT
+        for number in range(count):
+            free.append(memoryview(arena)[begin + number * size : begin + (number + 1) * size])
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
