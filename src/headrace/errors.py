@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import cast
 
 
 class HeadraceError(Exception):
@@ -134,11 +133,10 @@ def check_whole(name: str, value: object, least: int | None = None) -> int:
         >>> check_whole("batch_size", 256, least=1)
         256
     """
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if not is_whole or (least is not None and value < least):
-        bound = "" if least is None else f" of at least {least}"
-        raise OptionError(f"`{name}` must be a whole number{bound}, got {value!r}")
-    return cast("int", value)
+    if isinstance(value, int) and not isinstance(value, bool) and (least is None or value >= least):
+        return value
+    bound = "" if least is None else f" of at least {least}"
+    raise OptionError(f"`{name}` must be a whole number{bound}, got {value!r}")
 
 
 def _quoted(names: Iterable[str]) -> str:
