@@ -91,7 +91,7 @@ def own_cpu_seconds() -> float:
 
 
 class MemoryWatch:
-    """Follows this process's memory: the kernel's peak for the total, a thread that samples the anonymous part.
+    """Follows this process's memory: the kernel's peak of the total, samples of the anonymous part.
 
     Use as a context manager; the figures are complete when it closes.
     """

@@ -114,7 +114,7 @@ def torch_dataloader(files: Sequence[Path], batch_size: int, epochs: int) -> Ite
 
 
 def pyarrow_pool(files: Sequence[Path], batch_size: int, epochs: int) -> Iterator[TensorPair]:
-    """Concatenate eight row groups, shuffle, take and stack columns by batch; the next eight are read ahead."""
+    """Concatenate eight row groups, shuffle, take and stack by batch; the next eight are read ahead."""
     with ThreadPoolExecutor(DECODE_THREADS) as executor:
         for epoch in range(epochs):
             draws = np.random.default_rng([SEED, epoch])

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Literal
+from functools import cached_property, partial
+from typing import Any, Literal, Protocol
 
 from headrace.batch import Batch
-from headrace.errors import ClosedError, OptionError, StateError
+from headrace.errors import ClosedError, OptionError, StateError, check_whole
 from headrace.execution.build import build_batch
 from headrace.execution.deliver import to_arrow, to_numpy
 from headrace.execution.executors import default_threads
 from headrace.execution.explain import Explanation, explain
 from headrace.execution.memory import BatchMemory
 from headrace.execution.recipe import Recipe
+from headrace.execution.state import STATE_VERSION, read_state
 from headrace.execution.stats import Stats, measured
 from headrace.execution.stream import StreamOptions, Workshop, stream
 from headrace.planning.order import ORDER_VERSION
 from headrace.planning.plan import Plan
 from headrace.planning.world import World
 
-STATE_VERSION = 1
-
 Output = Literal["torch", "numpy", "arrow"]
 OnError = Literal["raise", "skip"]
 
-# Parts of a state that must not change between saving and loading, and what errors call them.
-_FIXED_PARTS = {
-    "version": "the state's format",
-    "order_version": "the version of the order's algorithm",
-    "data": "the data",
-    "selection": "the selected samples",
-    "recipe": "the recipe",
-    "seed": "the seed",
-    "shuffle": "the shuffle",
-}
+# What a copy of a loader does without: what runs, and what it finds by itself.
+_LEFT_BEHIND = ("_iterators", "_owner", "_follower", "_stats", "_memory", "_deliver", "_world")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +64,22 @@ class LoaderOptions:
                 raise OptionError(f"`{name}` must be a whole number of at least {least}, got {value!r}")
 
 
+class Follower(Protocol):
+    """Copies of a loader in worker processes: told where to begin, asked how far they came."""
+
+    def move(self, epoch: int, cursor: int) -> None:
+        """Tell the workers where their next pass begins."""
+        ...
+
+    def reached(self) -> int | None:
+        """Return the epoch that the workers have come to, or None if they finished none."""
+        ...
+
+    def under_way(self) -> bool:
+        """Whether workers have begun a pass and not read it to its end."""
+        ...
+
+
 class Loader:
     """Iterates over the batches of an epoch.
 
@@ -97,6 +106,8 @@ class Loader:
         self._begin: int | None = None
         self._delivered = (plan.epoch, 0)
         self._closed = False
+        self._owner: object = None  # the iterator whose batches move the loader
+        self._follower: weakref.ref[Any] | None = None
         self._iterators: weakref.WeakSet[_Iterator] = weakref.WeakSet()
         if plan.count == 0:
             raise OptionError(f"{_name(recipe)}: at least one sample is needed to make batches, got none")
@@ -106,16 +117,19 @@ class Loader:
     @property
     def epoch(self) -> int:
         """The current epoch; finishing it advances it by one, `break` does not."""
+        self._catch_up()
         return self._plan.epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Go to an epoch's beginning; for the current one a loaded state is kept."""
-        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
-            raise OptionError(f"an epoch must be a whole number of at least 0, got {epoch!r}")
-        if epoch != self._plan.epoch:
-            self._plan = replace(self._plan, epoch=epoch)
-            self._begin = None
-            self._delivered = (epoch, 0)
+        check_whole("epoch", epoch, least=0)
+        if epoch != self.epoch:
+            self._move(epoch, 0)
+
+    @property
+    def world(self) -> World:
+        """Which rank of how many; detected at the first use if it was not given."""
+        return self._world
 
     def __len__(self) -> int:
         """How many steps a whole epoch has, the same on every rank."""
@@ -123,27 +137,62 @@ class Loader:
 
     def __iter__(self) -> Iterator[Any]:
         """Start the current epoch at its beginning, or at a loaded state."""
-        return self.iterate(0, 1)
-
-    def iterate(self, first: int, stride: int) -> Iterator[Any]:
-        """Yield every `stride`-th batch from step `first` of what lies before the loader."""
         self._check_open()
+        self._catch_up()
         plan = self._plan.at(self._begin or 0)
-        self._begin = None
+        steps = range(plan.steps(self._world))
+        if self._begin is not None:
+            self._move(plan.epoch, 0)  # a loaded state is used once
         self._delivered = (plan.epoch, plan.cursor)
-        steps = range(first, plan.steps(self._world), stride)
-        iterator = _Iterator(self, self._batches(plan, steps))
-        self._iterators.add(iterator)
-        return iterator
+        self._owner = object()
+        return self._keep(self._advance(plan, steps, self._owner))
+
+    def walk(self, epoch: int, cursor: int, first: int = 0, stride: int = 1) -> Iterator[Any]:
+        """Yield every `stride`-th batch from step `first` of what follows a position.
+
+        Other than iteration this neither asks nor changes where the loader stands.
+        """
+        self._check_open()
+        plan = replace(self._plan, epoch=epoch, cursor=cursor)
+        return self._keep(self._batches(plan, range(first, plan.steps(self._world), stride)))
+
+    def steps(self, epoch: int, cursor: int) -> int:
+        """How many steps follow a position."""
+        return replace(self._plan, epoch=epoch, cursor=cursor).steps(self._world)
 
     def batch(self, step: int) -> Any:
         """Compute the batch of one step of the current epoch, whatever was delivered before."""
         self._check_open()
+        self._catch_up()
         return self._deliver(build_batch(self._recipe, self._plan.at(0).batch(step, self._world)))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position after the last delivered batch: plain JSON types, equal on all ranks."""
+        """Return the position after the last delivered batch: plain JSON types, equal on all ranks.
+
+        Raises:
+            StateError: A `DataLoader` with workers is in the middle of a pass; only the training
+                loop knows how many of its batches were delivered.
+        """
+        self._catch_up()
+        if self._workers is not None and self._workers.under_way():
+            raise StateError(
+                "workers of a DataLoader have begun this epoch, and how many of their batches were delivered "
+                "only the training loop knows; say so by `loader.to_torch().state_dict(delivered=n)`, take "
+                "the state from torchdata's StatefulDataLoader, or iterate over the loader itself"
+            )
         epoch, cursor = self._delivered if self._begin is None else (self._plan.epoch, self._begin)
+        return self.state_at(epoch, cursor)
+
+    def state_at(self, epoch: int, cursor: int, delivered: int = 0) -> dict[str, Any]:
+        """Return the state at a position, or after so many of the batches that follow it."""
+        if delivered:
+            plan = replace(self._plan, epoch=epoch, cursor=cursor)
+            steps = plan.steps(self._world)
+            if not 0 < delivered <= steps:
+                raise OptionError(f"from 0 to {steps} batches can be delivered, got {delivered}")
+            is_over = delivered == steps
+            cursor = 0 if is_over else plan.cursor_after(delivered - 1, self._world)
+            epoch += is_over
         return {**self._identity, "epoch": epoch, "cursor": cursor}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -156,13 +205,15 @@ class Loader:
             StateError: The state belongs to other data, another recipe, seed or shuffle.
         """
         self._check_open()
-        self._check_state(state)
-        epoch, cursor = state["epoch"], state["cursor"]
-        if cursor >= self._plan.count:
-            epoch, cursor = epoch + 1, 0
-        self._plan = replace(self._plan, epoch=epoch)
-        self._begin = cursor
-        self._delivered = (epoch, cursor)
+        self._move(*self.read_state(state))
+
+    def read_state(self, state: dict[str, Any]) -> tuple[int, int]:
+        """Return the epoch and the cursor of a saved position, after checking that it fits.
+
+        Raises:
+            StateError: The state belongs to other data, another recipe, seed or shuffle.
+        """
+        return read_state(state, self._identity, self._plan.count)
 
     def stats(self) -> dict[str, Any]:
         """Return what was done so far: rows, steps, seconds by room, share of waiting, skips."""
@@ -175,11 +226,16 @@ class Loader:
     def to_torch(self) -> Any:
         """Return a `torch.utils.data.IterableDataset` of whole batches.
 
-        Use it as `DataLoader(loader.to_torch(), batch_size=None, num_workers=2)`.
+        Use it as `DataLoader(loader.to_torch(), batch_size=None, num_workers=2)`. It follows this
+        loader, and this loader's epoch follows its workers; asked again, the same one is returned.
         """
         from headrace.torch import TorchIterable
 
-        return TorchIterable(self)
+        iterable = self._workers
+        if iterable is None:
+            iterable = TorchIterable(self)
+            self._follower = weakref.ref(iterable)
+        return iterable
 
     def close(self) -> None:
         """Stop all threads and free what was prepared; may be called again."""
@@ -197,13 +253,48 @@ class Loader:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave running iterators behind."""
-        return {name: value for name, value in vars(self).items() if name != "_iterators"}
+        """Leave behind what runs and what is found anew, such as the world."""
+        self._catch_up()
+        return {name: value for name, value in vars(self).items() if name not in _LEFT_BEHIND}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Begin without running iterators."""
+        """Begin without running iterators, counting from zero."""
         vars(self).update(state)
+        self._stats = Stats()
+        self._memory = BatchMemory()
+        self._owner = self._follower = None
         self._iterators = weakref.WeakSet()
+
+    def for_worker(self, world: World, workers: int) -> Loader:
+        """Return a copy for one of several worker processes, which share the cores."""
+        worker = copy.copy(self)
+        threads = self._options.threads
+        if threads is None:
+            threads = max(default_threads() // workers, 1)
+        worker._options = replace(self._options, world=world, threads=threads)
+        return worker
+
+    @property
+    def _workers(self) -> Follower | None:
+        return None if self._follower is None else self._follower()
+
+    def _catch_up(self) -> None:
+        """Go where worker processes have come to."""
+        reached = None if self._workers is None else self._workers.reached()
+        if reached is not None and reached != self._plan.epoch:
+            self._place(reached, 0)
+
+    def _move(self, epoch: int, cursor: int) -> None:
+        """Go to a position, and take the workers along."""
+        self._place(epoch, cursor)
+        if self._workers is not None:
+            self._workers.move(epoch, cursor)
+
+    def _place(self, epoch: int, cursor: int) -> None:
+        self._plan = replace(self._plan, epoch=epoch, cursor=0)
+        self._begin = cursor or None
+        self._delivered = (epoch, cursor)
+        self._owner = None
 
     @cached_property
     def _world(self) -> World:
@@ -231,28 +322,43 @@ class Loader:
 
     @cached_property
     def _deliver(self) -> Callable[[Batch], Any]:
-        with_ids = self._options.with_ids
         if self._options.output == "torch":
             from headrace.torch import to_tensors
 
-            return lambda batch: to_tensors(batch, with_ids)
+            return partial(to_tensors, with_ids=self._options.with_ids)
         convert = to_numpy if self._options.output == "numpy" else to_arrow
-        return lambda batch: convert(batch, with_ids)
+        return partial(convert, with_ids=self._options.with_ids)
 
-    def _batches(self, plan: Plan, steps: range) -> Iterator[Any]:
-        deliver, world, last = self._deliver, self._world, plan.steps(self._world) - 1
+    def _keep(self, batches: Iterator[Any]) -> _Iterator:
+        iterator = _Iterator(self, batches)
+        self._iterators.add(iterator)
+        return iterator
+
+    def _advance(self, plan: Plan, steps: range, owner: object) -> Iterator[Any]:
+        """Yield batches and move the loader along, unless it was sent elsewhere meanwhile."""
+        with closing(self._batches(plan, steps)) as batches:
+            for step, batch in zip(steps, batches, strict=True):
+                if self._owner is owner:
+                    is_over = step == steps[-1]
+                    cursor = 0 if is_over else plan.cursor_after(step, self._world)
+                    self._delivered = (plan.epoch + is_over, cursor)
+                yield batch
+        if self._owner is owner:
+            self._move(plan.epoch + 1, 0)
+
+    def _batches(self, plan: Plan, steps: range) -> Generator[Any]:
+        deliver = self._deliver
+        # Found here and not by several threads at once; a fork meanwhile would also find them locked.
+        _ = self._recipe.columns, self._recipe.needs_frame
         self._stats.start()
-        batches = stream(self._recipe, plan, world, steps, Workshop(self._stream_options, self._stats, self._memory))
-        for step, batch in zip(steps, batches, strict=True):
-            with measured(self._stats, "deliver"):
-                delivered = deliver(batch)
-            self._stats.deliver(len(batch))
-            is_over = step == last
-            self._delivered = (plan.epoch + 1, 0) if is_over else (plan.epoch, plan.cursor_after(step, world))
-            yield delivered
-        if self._plan.epoch == plan.epoch:
-            self._plan = replace(plan, epoch=plan.epoch + 1, cursor=0)
-            self._delivered = (plan.epoch + 1, 0)
+        workshop = Workshop(self._stream_options, self._stats, self._memory)
+        source: Any = stream(self._recipe, plan, self._world, steps, workshop)
+        with closing(source) as batches:
+            for batch in batches:
+                with measured(self._stats, "deliver"):
+                    delivered = deliver(batch)
+                self._stats.deliver(len(batch))
+                yield delivered
 
     def _check_open(self) -> None:
         if self._closed:
@@ -266,23 +372,9 @@ class Loader:
             )
         self._plan.at(0).cut(world)
 
-    def _check_state(self, state: dict[str, Any]) -> None:
-        missing = [name for name in (*_FIXED_PARTS, "epoch", "cursor") if name not in state]
-        if missing:
-            raise StateError(f"a loader's state must hold {', '.join(missing)}; got the keys {sorted(state)}")
-        for name, title in _FIXED_PARTS.items():
-            if state[name] != self._identity[name]:
-                raise StateError(
-                    f"the state does not fit: {title} differs (`{name}` is {self._identity[name]!r}, and "
-                    f"{state[name]!r} in the state); load it into a loader like the one that saved it"
-                )
-        for name in ("epoch", "cursor"):
-            if isinstance(state[name], bool) or not isinstance(state[name], int) or state[name] < 0:
-                raise StateError(f"`{name}` in a state must be a whole number of at least 0, got {state[name]!r}")
-
 
 class _Iterator(Iterator[Any]):
-    """One pass over batches; dropping it stops its threads."""
+    """One pass over batches; closing or dropping it stops its threads."""
 
     def __init__(self, loader: Loader, batches: Iterator[Any]) -> None:
         self._loader = loader
@@ -296,6 +388,7 @@ class _Iterator(Iterator[Any]):
         return next(self._batches)
 
     def close(self) -> None:
+        """Stop the threads and free what was prepared; may be called again."""
         self._batches.close()
 
 

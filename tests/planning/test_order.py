@@ -156,7 +156,8 @@ def test_windows_bound_the_open_row_groups(data: st.DataObject) -> None:
         part = groups[lane::lanes]
         spans = [(part.index(group), len(part) - 1 - part[::-1].index(group)) for group in set(part)]
         # With fewer samples than lanes asked for, the window is divided among the lanes that are left.
-        most = plan.order.window // lanes  # type: ignore[attr-defined]
+        window = plan.order.window  # type: ignore[attr-defined]
+        most = window // lanes if window < len([count for count in rows if count]) else len(rows)
         assert all(sum(first <= place <= last for first, last in spans) <= most for place in range(len(part)))
 
 
@@ -182,9 +183,10 @@ def test_samples_are_spread_over_their_window() -> None:
     ("groups", "group_bytes", "lanes", "window"),
     [
         (1, 8, 1, 1),
-        (5, 8, 4, 5),
-        (10, 8, 8, 10),
-        (100, 8, 24, 48),
+        (5, 8, 5, 5),
+        (10, 8, 10, 10),
+        (40, 8, 16, 40),
+        (100, 8, 16, 48),
         (100, 32 << 20, 8, 8),
         (100, 1 << 30, 4, 4),
     ],
@@ -205,9 +207,9 @@ def test_defaults_pass_over_empty_row_groups() -> None:
 def test_given_lanes_and_windows_stay() -> None:
     """What the user gave is kept; the other follows: no more lanes than row groups or samples."""
     counts, nbytes = np.full(5, 3), np.full(5, 8)
-    assert BlockShuffle(window=20).resolve(counts, nbytes) == BlockShuffle(4, 20)
+    assert BlockShuffle(window=20).resolve(counts, nbytes) == BlockShuffle(5, 20)
     assert BlockShuffle(window=2).resolve(counts, nbytes) == BlockShuffle(2, 2)
-    assert BlockShuffle(lanes=9).resolve(counts, nbytes) == BlockShuffle(9, 9)
+    assert BlockShuffle(lanes=9).resolve(counts, nbytes) == BlockShuffle(9, 5)
     assert BlockShuffle(lanes=2).resolve(counts, nbytes) == BlockShuffle(2, 5)
     assert BlockShuffle(lanes=99).resolve(counts, nbytes).lanes == 15
 

@@ -37,10 +37,11 @@ class BlockShuffle:
 
     Row groups are laid end to end in keyed order and cut into `lanes` of equal length; position
     p comes from lane p modulo lanes. Each lane is permuted inside windows of `window / lanes`
-    row groups, so that about `window` row groups are open at a time.
+    row groups, so that about `window` row groups are open at a time; a window of all row groups
+    mixes everything.
 
     Attributes:
-        lanes: How many lanes; by default a power of two up to 16, at most one for each open row group.
+        lanes: How many lanes; by default one for each of up to 16 row groups that are all open, else a power of two.
         window: How many row groups are mixed with each other; by default as many as decode to
             256 MiB, at least 4 and at most 48. More mixes better and takes more memory.
 
@@ -68,10 +69,13 @@ class BlockShuffle:
         groups = max(int(np.count_nonzero(counts)), 1)
         mean_bytes = max(int(nbytes[counts > 0].mean()) if groups and counts.any() else 0, 1)
         fitting = min(max(_WINDOW_BYTES // mean_bytes, _FEWEST_GROUPS), _MOST_GROUPS)
-        window = self.window or max(min(fitting, groups), self.lanes or 1)
-        most_lanes = min(window, groups)
-        lanes = self.lanes or next(count for count in _LANE_COUNTS if count <= most_lanes)
-        return BlockShuffle(min(lanes, max(int(counts.sum()), 1)), window)
+        most_lanes = min(self.window or fitting, groups)
+        # Where everything is mixed, one lane for each row group gives every batch a share of each.
+        counts_to_try = (groups, *_LANE_COUNTS) if groups <= min(fitting, _LANE_COUNTS[0]) else _LANE_COUNTS
+        lanes = self.lanes or next(count for count in counts_to_try if count <= most_lanes)
+        lanes = min(lanes, max(int(counts.sum()), 1))
+        whole = groups if fitting >= groups else max(fitting // lanes, 1) * lanes
+        return BlockShuffle(lanes, self.window or whole)
 
 
 Shuffle = bool | Literal["global"] | BlockShuffle
@@ -270,7 +274,8 @@ class BlockOrder:
     def _windows(self) -> tuple[Ids, Ids]:
         """Where each window begins, in the row groups laid end to end, and its lane."""
         begins, _, lane_begins = self._layout
-        each = max(self.window // self.lanes, 1)
+        # A window of all row groups leaves every lane whole, also where lanes end inside row groups.
+        each = len(begins) if self.window >= len(begins) - 1 else max(self.window // self.lanes, 1)
         starts: list[Ids] = []
         for first, last in pairwise(lane_begins):
             inside = begins[(begins > first) & (begins < last)]
