@@ -127,6 +127,12 @@ class Loader:
             self._move(epoch, 0)
 
     @property
+    def position(self) -> tuple[int, int]:
+        """The epoch, and how many of its samples the next iteration leaves out."""
+        self._catch_up()
+        return self._plan.epoch, self._begin or 0
+
+    @property
     def world(self) -> World:
         """Which rank of how many; detected at the first use if it was not given."""
         return self._world
@@ -141,8 +147,7 @@ class Loader:
         self._catch_up()
         plan = self._plan.at(self._begin or 0)
         steps = range(plan.steps(self._world))
-        if self._begin is not None:
-            self._move(plan.epoch, 0)  # a loaded state is used once
+        self._move(plan.epoch, 0)  # a loaded state is used once
         self._delivered = (plan.epoch, plan.cursor)
         self._owner = object()
         return self._keep(self._advance(plan, steps, self._owner))
@@ -233,8 +238,7 @@ class Loader:
 
         iterable = self._workers
         if iterable is None:
-            iterable = TorchIterable(self)
-            self._follower = weakref.ref(iterable)
+            self._follower = weakref.ref(iterable := TorchIterable(self))
         return iterable
 
     def close(self) -> None:
@@ -269,9 +273,8 @@ class Loader:
         """Return a copy for one of several worker processes, which share the cores."""
         worker = copy.copy(self)
         threads = self._options.threads
-        if threads is None:
-            threads = max(default_threads() // workers, 1)
-        worker._options = replace(self._options, world=world, threads=threads)
+        share = max(default_threads() // workers, 1) if threads is None else threads
+        worker._options = replace(self._options, world=world, threads=share)
         return worker
 
     @property
@@ -358,7 +361,8 @@ class Loader:
                 with measured(self._stats, "deliver"):
                     delivered = deliver(batch)
                 self._stats.deliver(len(batch))
-                yield delivered
+                with measured(self._stats, "consumer"):
+                    yield delivered
 
     def _check_open(self) -> None:
         if self._closed:

@@ -5,15 +5,25 @@ The only file that imports torch; it loads when tensors are first asked for.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.batch import Batch, Ragged
-from headrace.errors import MissingDependencyError, UnknownSampleError
+from headrace.errors import MissingDependencyError, StateError, UnknownSampleError
+from headrace.execution.build import build_batch
 from headrace.execution.deliver import extras, plain
+from headrace.execution.remember import RememberingRecipe
+from headrace.planning.plan import BatchPlan
+from headrace.planning.world import World
+
+if TYPE_CHECKING:
+    from headrace.dataset import Dataset
+    from headrace.loader import Loader
 
 try:
     import torch
@@ -21,6 +31,9 @@ try:
     from torch.utils.data import IterableDataset, get_worker_info
 except ImportError as error:
     raise MissingDependencyError.from_extra("torch", "torch", 'output="torch"') from error
+
+
+Ids = NDArray[np.int64]
 
 
 def to_tensors(batch: Batch, with_ids: bool) -> dict[str, Any]:
@@ -43,21 +56,92 @@ def to_tensor(column: Any) -> Any:
     return column
 
 
-class SteppedLoader(Protocol):
-    """What the torch data sets need of a loader."""
+Key = tuple[int, int, int]
+"""One pass of one set of workers: the main process's count of moves, the set, the pass."""
 
-    @property
-    def world(self) -> World: ...
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Any]: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-    def set_epoch(self, epoch: int) -> None: ...
-    def state_at(self, epoch: int, cursor: int, delivered: int = 0) -> dict[str, Any]: ...
-    def read_state(self, state: dict[str, Any]) -> tuple[int, int]: ...
-    def steps(self, epoch: int, cursor: int) -> int: ...
-    def walk(self, epoch: int, cursor: int, first: int = 0, stride: int = 1) -> Iterator[Any]: ...
-    def for_worker(self, world: World, workers: int) -> SteppedLoader: ...
+_MOVE, _UNDER_WAY, _FINISHED = slice(0, 3), slice(3, 9), slice(9, 15)
+_DELIVERED, _IS_DRY = "delivered", "is_dry"
+
+
+class Passes:
+    """Where the passes of worker processes begin, agreed upon through shared memory.
+
+    Nobody tells the main process when a `DataLoader` starts or ends a pass, and a slow worker may
+    begin one that a fast worker has finished. So whoever finishes a pass writes down which one it
+    was and where it began: a worker that begins the same pass then begins there, and one that
+    begins another pass starts the epoch after it. What the main process sets counts as a new
+    move, which voids all that was written down before.
+    """
+
+    def __init__(self) -> None:
+        """Begin at epoch 0."""
+        self._cells = torch.zeros(15, dtype=torch.int64).share_memory_()
+        self._move = (0, 0, 0)  # as it was when this copy was made; all workers of a set have it in common
+        self._count = 0
+
+    def move(self, epoch: int, cursor: int) -> None:
+        """In the main process: set where the next pass begins."""
+        self._move = (self._move[0] + 1, epoch, cursor)
+        self._cells.numpy()[_MOVE] = self._move
+
+    def begin(self, workers: int) -> Key:
+        """In a worker: begin its next pass, and return its key."""
+        if self._count:
+            self._move = tuple(self._cells[_MOVE].tolist())
+        self._count += 1
+        return self.key(workers)
+
+    def key(self, workers: int) -> Key:
+        """Return the key of this worker's present pass."""
+        return (self._move[0], workers, self._count)
+
+    def start_of(self, key: Key) -> tuple[int, int]:
+        """Return the epoch and the cursor that a pass begins at."""
+        finished = self._read(_FINISHED)
+        if finished is None or finished[0] != key[0]:
+            return self._move[1:]
+        return finished[3:] if finished[:3] == key else (finished[3] + 1, 0)
+
+    def set_under_way(self, key: Key, epoch: int, cursor: int) -> None:
+        """Write down that a pass has begun; all of its workers write the same."""
+        self._write(_UNDER_WAY, (*key, epoch, cursor))
+
+    def finish(self, key: Key, epoch: int, cursor: int) -> None:
+        """Write down that a pass was read to its end."""
+        self._write(_FINISHED, (*key, epoch, cursor))
+
+    def reached(self) -> int | None:
+        """Return the epoch after the last one that was finished since the last move."""
+        finished = self._read(_FINISHED)
+        return finished[3] + 1 if finished is not None and finished[0] == self._move[0] else None
+
+    def start_under_way(self) -> tuple[int, int] | None:
+        """Return where a pass began that is under way since the last move."""
+        begun, finished = self._read(_UNDER_WAY), self._read(_FINISHED)
+        if begun is None or begun[0] != self._move[0] or (finished and finished[:3] == begun[:3]):
+            return None
+        return begun[3:]
+
+    def _write(self, place: slice, values: tuple[int, ...]) -> None:
+        cells = np.array([*values, 0], np.int64)
+        cells[-1] = 1 + cells.sum()
+        self._cells.numpy()[place] = cells
+
+    def _read(self, place: slice) -> tuple[int, int, int, int, int] | None:
+        """Read what `_write` wrote; torn while it writes, so the last cell is a check sum."""
+        for _ in range(1000):
+            cells = self._cells.numpy()[place].copy()
+            if not cells.any():
+                return None
+            if cells[-1] == 1 + cells[:-1].sum():
+                return tuple(cells[:-1].tolist())
+            time.sleep(0.001)
+        return None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Share the memory again, also of a copy made outside of a `DataLoader`."""
+        vars(self).update(state)
+        self._cells.share_memory_()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +171,16 @@ class TorchIterable(IterableDataset[Any]):
     `loader.stats()` counts what this process did, not its workers.
     """
 
-    def __init__(self, loader: SteppedLoader) -> None:
+    def __init__(self, loader: Loader) -> None:
         """Wrap a loader; its epoch and its loaded state are followed."""
         super().__init__()
         self._loader = loader
         self._passes = Passes()
         self._world: World | None = None
-        self._worker: SteppedLoader | None = None
+        self._worker: Loader | None = None
         self._loaded: _Place | None = None
         self._place: _Place | None = None
-        self.move(*self._position())
+        self.move(*loader.position)
 
     def __len__(self) -> int:
         """How many batches an epoch has."""
@@ -107,16 +191,14 @@ class TorchIterable(IterableDataset[Any]):
         info = get_worker_info()
         if info is None:
             return iter(self._loader)
-        if self._worker is None:
-            self._worker = self._loader.for_worker(self._world or self._loader.world, info.num_workers)
         key = self._passes.begin(info.seed - info.id)
         place = self._loaded or _Place(*self._passes.start_of(key))
         self._loaded, self._place = None, place
         self._passes.set_under_way(key, place.epoch, place.cursor)
-        return self._work(self._worker, place, key, (info.id, info.num_workers))
+        return self._work(place, key, info.id, info.num_workers)
 
-    def _work(self, loader: SteppedLoader, place: _Place, key: Key, who: tuple[int, int]) -> Iterator[Any]:
-        number, count = who
+    def _work(self, place: _Place, key: Key, number: int, count: int) -> Iterator[Any]:
+        loader = self._in_worker(count)
         first = number + place.delivered * count
         for batch in loader.walk(place.epoch, place.cursor, first, count):
             self._place = place = replace(place, delivered=place.delivered + 1)
@@ -140,11 +222,12 @@ class TorchIterable(IterableDataset[Any]):
         """
         if get_worker_info() is not None and self._place is not None:
             place = self._place
-            state = self._loader.state_at(place.epoch, place.cursor)
+            state = self._in_worker(1).state_at(place.epoch, place.cursor)
             return state | {_DELIVERED: place.delivered, _IS_DRY: place.is_dry}
         if delivered is None:
             return self._loader.state_dict()
-        return self._loader.state_at(*(self._passes.start_under_way() or self._position()), delivered)
+        start = self._passes.start_under_way() or self._loader.position
+        return self._loader.state_at(*start, delivered)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Begin the next pass at a saved state.
@@ -156,14 +239,15 @@ class TorchIterable(IterableDataset[Any]):
         if info is None:
             if _DELIVERED in state:
                 raise StateError(
-                    "the state was saved by one worker of a StatefulDataLoader; load the whole state into such a "
-                    "loader with as many workers"
+                    "the state was saved by one worker of a StatefulDataLoader; load the whole state into "
+                    "such a loader with as many workers"
                 )
             self._loader.load_state_dict(state)
             return
         delivered, is_dry = int(state.get(_DELIVERED, 0)), bool(state.get(_IS_DRY, False))
-        self._loaded = place = _Place(*self._loader.read_state(state), delivered, is_dry)
-        steps = self._loader.steps(place.epoch, place.cursor)
+        loader = self._in_worker(info.num_workers)
+        self._loaded = place = _Place(*loader.read_state(state), delivered, is_dry)
+        steps = loader.steps(place.epoch, place.cursor)
         if (max(steps, 1) - 1) % info.num_workers == info.id:
             # The main process, and workers made later, learn which epoch this is.
             over = place.epoch if is_dry else place.epoch - 1
@@ -181,34 +265,34 @@ class TorchIterable(IterableDataset[Any]):
         """Whether workers have begun a pass and not read it to its end."""
         return self._passes.start_under_way() is not None
 
-    def _position(self) -> tuple[int, int]:
-        state = self._loader.state_dict()
-        return state["epoch"], state["cursor"]
+    def _in_worker(self, workers: int) -> Loader:
+        """Return the loader of this worker process."""
+        if self._worker is None:
+            self._worker = self._loader.for_worker(self._world or self._loader.world, workers)
+        return self._worker
 
     def __getstate__(self) -> dict[str, Any]:
         """Take along the world of this process, which a spawned worker could not detect."""
         return vars(self) | {"_world": self._world or self._loader.world, "_worker": None}
 
 
-class MapSource(Protocol):
-    """What the map-style data set needs of a data set."""
-
-    @property
-    def sample_ids(self) -> np.ndarray[Any, np.dtype[np.int64]]: ...
-    def __len__(self) -> int: ...
-    def take(self, ids: Any) -> Batch: ...
-
-
 class TorchMap(TorchDataset[dict[str, Any]]):
     """A data set with random access, for samplers such as `DistributedSampler`.
 
-    Every access decodes the row groups that it touches; `DataLoader` asks for a whole batch at
-    once. For speed use `ds.loader(...)`.
+    Thread-safe and picklable. Each access reads the row groups that it touches; up to 256 MB of
+    them are kept as they are once prepared. `DataLoader` asks for a whole batch at once. For
+    speed and an order that resumes use `ds.loader(...)`.
+
+    Example:
+        >>> import headrace as hr
+        >>> samples = hr.from_arrays({"x": [1, 2, 3]}).to_torch_map()
+        >>> len(samples), samples[-1]
+        (3, {'x': tensor(3)})
     """
 
-    def __init__(self, source: MapSource) -> None:
+    def __init__(self, source: Dataset) -> None:
         """Wrap a data set."""
-        self._source = source
+        self._recipe = RememberingRecipe.of(source.recipe)
         self._ids = source.sample_ids
 
     def __len__(self) -> int:
@@ -224,7 +308,9 @@ class TorchMap(TorchDataset[dict[str, Any]]):
         places = np.asarray([int(index) for index in indices], np.int64)
         bad = (places < -len(self._ids)) | (places >= len(self._ids))
         if bad.any():
-            raise UnknownSampleError(f"an index must lie in 0..{len(self._ids) - 1}, got {int(places[bad][0])}")
-        tensors = to_tensors(self._source.take(self._ids[places]), with_ids=False)
-        columns = {name: list(column) for name, column in tensors.items()}
+            raise UnknownSampleError(
+                f"an index must lie in {-len(self._ids)}..{len(self._ids) - 1}, got {int(places[bad][0])}"
+            )
+        batch = build_batch(self._recipe, BatchPlan(0, 0, self._ids[places]))
+        columns = {name: list(column) for name, column in to_tensors(batch, with_ids=False).items()}
         return [{name: column[row] for name, column in columns.items()} for row in range(len(places))]

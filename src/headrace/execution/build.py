@@ -23,7 +23,7 @@ def build_batch(recipe: Recipe, plan: BatchPlan) -> Batch:
     Raises:
         HeadraceError: A row group cannot be read or prepared.
     """
-    gather = Gather(lambda step: len(plan.ids))
+    gather = Gather(range(plan.step, plan.step + 1), lambda step: len(plan.ids))
     manifest = recipe.source.manifest
     numbers, rows = manifest.locate(plan.ids)
     slots = np.lexsort((rows, numbers))

@@ -19,6 +19,7 @@ from headrace.planning.world import World
 _DECODING_FACTOR = 4
 _PLAN_BYTES = 24  # a planned row: its row, its step, its slot
 _GOOD_SHARE = 0.1
+_STEPS_TRIED = 64
 _TEXT_BYTES = 32
 
 
@@ -76,7 +77,7 @@ def explain(recipe: Recipe, plan: Plan, world: World, options: StreamOptions) ->
     counts = plan.samples.counts(manifest.starts)
     groups = max(int(np.count_nonzero(counts)), 1)
     open_groups = min(order.open_samples / max(plan.count, 1), 1.0) * groups
-    amplification = _amplification(order.lanes, world.size) * order.passes
+    amplification = _amplification(plan, world) * order.passes
     mixing = (
         0.0 if order.name == "source" else 1.0 if order.name == "global" else min(open_groups / groups, 1.0)
     )
@@ -97,12 +98,23 @@ def explain(recipe: Recipe, plan: Plan, world: World, options: StreamOptions) ->
     )
 
 
-def _amplification(lanes: int, ranks: int) -> float:
-    """Ranks whose slice of a batch ends inside a lane read that lane's row groups twice."""
-    if lanes == 1:
-        return float(ranks)
-    touched = sum(-(-(rank + 1) * lanes // ranks) - rank * lanes // ranks for rank in range(ranks))
-    return touched / lanes
+def _amplification(plan: Plan, world: World) -> float:
+    """How many ranks decode a row group, on average.
+
+    A rank decodes the lanes that its slices of the global batches touch. Where a slice begins
+    inside a lane depends on the step, so the first steps are tried.
+    """
+    cut, lanes = plan.cut(world), plan.order.lanes
+    edges = np.arange(world.size + 1) * cut.size // world.size
+    touched = np.zeros((world.size, lanes), np.bool_)
+    for step in range(min(cut.steps - (cut.last_size < cut.size), _STEPS_TRIED)):
+        begin, end = cut.bounds(step)
+        counts = np.bincount(np.arange(begin, end) % lanes, minlength=lanes)
+        ends = np.cumsum(counts)
+        first = np.searchsorted(ends, edges[:-1], side="right")
+        last = np.searchsorted(ends, edges[1:] - 1, side="right")
+        touched |= (np.arange(lanes) >= first[:, None]) & (np.arange(lanes) <= last[:, None])
+    return max(float(touched.sum()) / lanes, 1.0)
 
 
 def _peak_memory(recipe: Recipe, plan: Plan, world: World, options: StreamOptions, row_bytes: int) -> int:
@@ -155,7 +167,7 @@ def _advice(mixing: float, amplification: float, passes: int, order: str, groups
     elif amplification > 1:
         advice.append(
             f"ranks share row groups, so each is decoded {amplification:.2f} times; choose lanes in "
-            "`hr.BlockShuffle(lanes=...)` that are a multiple of the world size"
+            "`hr.BlockShuffle(lanes=...)` that are a multiple of the world size and divide the global batch"
         )
     if order.startswith("block") and groups > 1 and mixing < _GOOD_SHARE:
         advice.append(

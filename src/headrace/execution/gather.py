@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,10 @@ from headrace.prepare.pack import Laid, Stack
 
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
+
+
+_Format = tuple[np.dtype[Any], tuple[int, ...]] | pa.DataType
+"""Dtype and shape of one sample, or the Arrow type of what has no fixed width."""
 
 
 class Sizes(Protocol):
@@ -56,13 +61,26 @@ class Gather:
     batch belongs to whoever takes it.
     """
 
-    def __init__(self, sizes: Sizes, memory: BatchMemory | None = None) -> None:
-        """Begin with no open batch; memory that circulates already may be given."""
+    def __init__(self, steps: range, sizes: Sizes, memory: BatchMemory | None = None) -> None:
+        """Begin with no open batch.
+
+        Args:
+            steps: The steps that will be filled.
+            sizes: How many samples each step's batch holds.
+            memory: Memory that circulates already; some of its own by default.
+        """
+        self._first = steps.start
+        self._count = steps[-1] - steps.start + 1 if steps else 0
         self._sizes = sizes
-        self._open: dict[int, _OpenBatch] = {}
-        self._formats: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._memory = memory or BatchMemory()
         self._lock = threading.Lock()
+        self._open: dict[int, _OpenBatch] = {}
+        self._formats: dict[str, _Format] = {}
+        # By step, so that a kernel finds a row's batch without Python: whether the batch has
+        # arrays, and where each of them begins.
+        self._has_arrays = np.zeros(self._count, np.bool_)
+        self._id_addresses = np.zeros(self._count, np.uint64)
+        self._addresses: dict[str, NDArray[np.uint64]] = {}
 
     def add(self, read: Read, row_group: RowGroup, columns: Mapping[str, Laid]) -> None:
         """Copy the rows of one read into the batches that they belong to.
@@ -72,25 +90,19 @@ class Gather:
         """
         from headrace.execution import kernels
 
-        first = int(read.steps.min())
-        count = int(read.steps.max()) - first + 1
-        present = np.flatnonzero(np.bincount(read.steps - first, minlength=count))
         self._check_formats(columns, row_group)
-        batches = self._open_batches(first, present, columns)
-        compact = np.zeros(count, np.int64)
-        compact[present] = np.arange(len(present))
-        steps = compact[read.steps - first]
+        steps = read.steps - self._first
+        self._open_batches(steps)
         ids = read.rows + row_group.first
-        kernels.copy_rows(ids, [batch.ids for batch in batches], np.arange(len(ids)), steps, read.slots)
+        kernels.copy_rows(ids, self._id_addresses, np.arange(len(ids)), steps, read.slots)
         for name, laid in columns.items():
             if isinstance(laid, Stack):
-                outputs = [batch.arrays[name] for batch in batches]
-                kernels.copy_columns(laid.parts, outputs, read.rows, steps, read.slots)
+                kernels.copy_columns(laid.parts, self._addresses[name], read.rows, steps, read.slots)
             elif isinstance(laid, np.ndarray):
-                outputs = [batch.arrays[name] for batch in batches]
-                kernels.copy_rows(np.ascontiguousarray(laid), outputs, read.rows, steps, read.slots)
+                source = np.ascontiguousarray(laid)
+                kernels.copy_rows(source, self._addresses[name], read.rows, steps, read.slots)
             else:
-                _add_pieces(name, laid, batches, read.rows, steps, read.slots)
+                self._add_pieces(name, laid, read)
 
     def skip(self, read: Read, row_group: RowGroup) -> None:
         """Mark the rows of one read as left out."""
@@ -98,88 +110,108 @@ class Gather:
         for step in np.unique(read.steps):
             here = read.steps == step
             with self._lock:
-                batch = self._open_batch(int(step))
+                batch = self._batch(int(step))
                 batch.ids[read.slots[here]] = ids[here]
                 batch.missing.append(read.slots[here])
 
     def take(self, step: int, is_padding: NDArray[np.bool_] | None = None) -> Batch:
         """Hand over the batch of one step; all of its rows must have been added or skipped."""
         with self._lock:
-            batch = self._open.pop(step, None) or _OpenBatch(np.empty(0, np.int64))
-        columns: dict[str, Column] = dict(batch.arrays)
+            batch = self._batch(step)
+            del self._open[step]
+        columns: dict[str, Column] = {}
+        for name, kind in self._formats.items():
+            if isinstance(kind, pa.DataType):
+                columns[name] = _join(batch.pieces.get(name, []), kind)
+            else:
+                columns[name] = (
+                    batch.arrays[name] if name in batch.arrays else np.empty((0, *kind[1]), kind[0])
+                )
+        if not batch.missing:
+            return Batch(columns, batch.ids, is_padding)
         kept = np.ones(len(batch.ids), np.bool_)
         for slots in batch.missing:
             kept[slots] = False
-        complete = bool(kept.all())
-        if not complete:
-            columns = {name: column[kept] for name, column in batch.arrays.items()}
-        for name, pieces in batch.pieces.items():
-            slots = np.concatenate([slots for slots, _ in pieces])
-            columns[name] = pa.concat_arrays([values for _, values in pieces]).take(
-                pa.array(np.argsort(slots))
-            )
-        names = [name for name in self._formats if name in columns]
-        ordered = {name: columns[name] for name in names}
-        ids = batch.ids if complete else batch.ids[kept]
-        return Batch(ordered, ids, is_padding if complete or is_padding is None else is_padding[kept])
+        for name, column in columns.items():
+            if isinstance(column, np.ndarray) and len(column) == len(kept):
+                columns[name] = column[kept]
+        return Batch(columns, batch.ids[kept], None if is_padding is None else is_padding[kept])
 
     def _check_formats(self, columns: Mapping[str, Laid], row_group: RowGroup) -> None:
         """Every row group must yield the same columns, or a batch could not hold them."""
         found = {name: _format(laid) for name, laid in columns.items()}
         with self._lock:
             if not self._formats:
+                self._addresses = {name: np.zeros(self._count, np.uint64) for name in found}
                 self._formats = found
         if found != self._formats:
-            name = next(
-                name for name in {**self._formats, **found} if found.get(name) != self._formats.get(name)
-            )
+            names = {**self._formats, **found}
+            name = next(name for name in names if found.get(name) != self._formats.get(name))
             raise SchemaError(
                 f"{row_group}, column `{name}`: every row group must yield the same type and shape, got "
                 f"{_described(found.get(name))} here and {_described(self._formats.get(name))} in another"
             )
 
-    def _open_batches(self, first: int, present: Ids, columns: Mapping[str, Laid]) -> list[_OpenBatch]:
+    def _open_batches(self, steps: Ids) -> None:
+        """Give arrays to those batches that have none yet."""
         with self._lock:
-            batches = [self._open_batch(first + int(offset)) for offset in present]
-            for batch in batches:
-                if not batch.arrays:
-                    batch.arrays = self._memory.allocate(_shapes(columns, len(batch.ids)))
-        return batches
+            lacking = steps[~self._has_arrays[steps]]
+            for step in np.flatnonzero(np.bincount(lacking)) if len(lacking) else ():
+                batch = self._batch(int(step) + self._first)
+                rows = len(batch.ids)
+                wanted = {
+                    name: ((rows, *kind[1]), kind[0])
+                    for name, kind in self._formats.items()
+                    if isinstance(kind, tuple)
+                }
+                batch.arrays = self._memory.allocate(wanted)
+                for name, array in batch.arrays.items():
+                    self._addresses[name][step] = address(array)
+                self._has_arrays[step] = True
 
-    def _open_batch(self, step: int) -> _OpenBatch:
+    def _batch(self, step: int) -> _OpenBatch:
         if step not in self._open:
-            self._open[step] = _OpenBatch(np.empty(self._sizes(step), np.int64))
+            batch = _OpenBatch(np.empty(self._sizes(step), np.int64))
+            self._id_addresses[step - self._first] = address(batch.ids)
+            self._open[step] = batch
         return self._open[step]
 
-
-def _add_pieces(
-    name: str, values: pa.Array, batches: list[_OpenBatch], rows: Ids, steps: Ids, slots: Ids
-) -> None:
-    by_step = np.argsort(steps, kind="stable")
-    taken, slots = values.take(pa.array(rows[by_step])), slots[by_step]
-    ends = np.cumsum(np.bincount(steps, minlength=len(batches)))
-    for batch, begin, end in zip(batches, [0, *ends[:-1]], ends, strict=True):
-        batch.pieces.setdefault(name, []).append((slots[begin:end], taken.slice(begin, end - begin)))
-
-
-def _shapes(columns: Mapping[str, Laid], rows: int) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """The shape and the dtype that each column of fixed width takes in a batch."""
-    shapes: dict[str, tuple[tuple[int, ...], Any]] = {}
-    for name, laid in columns.items():
-        if isinstance(laid, Stack):
-            shapes[name] = (rows, len(laid.parts)), laid.parts[0].dtype
-        elif isinstance(laid, np.ndarray):
-            shapes[name] = (rows, *laid.shape[1:]), laid.dtype
-    return shapes
+    def _add_pieces(self, name: str, values: pa.Array, read: Read) -> None:
+        by_step = np.argsort(read.steps, kind="stable")
+        taken, slots, steps = (
+            values.take(pa.array(read.rows[by_step])),
+            read.slots[by_step],
+            read.steps[by_step],
+        )
+        edges = np.flatnonzero(np.diff(steps, prepend=-1, append=-1))
+        with self._lock:
+            for begin, end in pairwise(edges):
+                pieces = self._open[int(steps[begin])].pieces.setdefault(name, [])
+                pieces.append((slots[begin:end], taken.slice(begin, end - begin)))
 
 
-def _format(laid: Laid) -> tuple[str, tuple[int, ...]]:
+def address(array: Array) -> int:
+    """Where an array's memory begins."""
+    return array.__array_interface__["data"][0]
+
+
+def _join(pieces: list[tuple[Ids, pa.Array]], kind: pa.DataType) -> pa.Array:
+    """Put the pieces of one column in the order of their slots."""
+    if not pieces:
+        return pa.nulls(0, kind)
+    slots = np.concatenate([slots for slots, _ in pieces])
+    return pa.concat_arrays([values for _, values in pieces]).take(pa.array(np.argsort(slots)))
+
+
+def _format(laid: Laid) -> _Format:
     if isinstance(laid, Stack):
-        return str(laid.parts[0].dtype), (len(laid.parts),)
+        return laid.parts[0].dtype, (len(laid.parts),)
     if isinstance(laid, np.ndarray):
-        return str(laid.dtype), laid.shape[1:]
-    return str(laid.type), ()
+        return laid.dtype, laid.shape[1:]
+    return laid.type
 
 
-def _described(kind: tuple[str, tuple[int, ...]] | None) -> str:
-    return "nothing" if kind is None else f"{kind[0]} of shape {list(kind[1])}"
+def _described(kind: _Format | None) -> str:
+    if kind is None:
+        return "nothing"
+    return f"{kind[0]} of shape {list(kind[1])}" if isinstance(kind, tuple) else str(kind)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
+Addresses = NDArray[np.uint64]
 
 
 def _type_pointer(typing_context: Any, address: Any, kind: Any) -> Any:
@@ -82,26 +83,24 @@ def _copy_rows(source: Any, width: Any, outputs: Any, rows: Any, steps: Any, slo
             narrow_target[byte] = narrow_origin[byte]
 
 
-def copy_columns(
-    columns: Sequence[Array], outputs: Sequence[Array], rows: Ids, steps: Ids, slots: Ids
-) -> None:
+def copy_columns(columns: Sequence[Array], outputs: Addresses, rows: Ids, steps: Ids, slots: Ids) -> None:
     """Copy rows of k columns into outputs of shape [m, k]; releases the GIL.
 
     Args:
         columns: k contiguous arrays of shape [n] and one dtype.
-        outputs: For each step an array of shape [m, k] and that dtype, contiguous.
+        outputs: For each step, where an array of shape [m, k] and that dtype begins.
         rows: Which rows, int64 of shape [r].
         steps: Which output each goes to, int64 of shape [r].
         slots: Which row of that output, int64 of shape [r].
     """
     kernel = _COLUMN_KERNELS[columns[0].dtype.itemsize]
-    kernel(_addresses(columns), _addresses(outputs), rows, steps, slots)
+    addresses = np.array([column.__array_interface__["data"][0] for column in columns], np.uint64)
+    kernel(addresses, outputs, rows, steps, slots)
 
 
-def copy_rows(source: Array, outputs: Sequence[Array], rows: Ids, steps: Ids, slots: Ids) -> None:
-    """Copy rows of one array of shape [n, ...] into outputs of shape [m, ...]; releases the GIL."""
-    width = source[:1].nbytes
-    _copy_rows(source.ctypes.data, width, _addresses(outputs), rows, steps, slots)
+def copy_rows(source: Array, outputs: Addresses, rows: Ids, steps: Ids, slots: Ids) -> None:
+    """Copy rows of a contiguous array of shape [n, ...] into outputs of shape [m, ...]; releases the GIL."""
+    _copy_rows(source.__array_interface__["data"][0], source[:1].nbytes, outputs, rows, steps, slots)
 
 
 def copy_columns_reference(
@@ -119,7 +118,3 @@ def copy_rows_reference(source: Array, outputs: Sequence[Array], rows: Ids, step
     for step, output in enumerate(outputs):
         here = steps == step
         output[slots[here]] = source[rows[here]]
-
-
-def _addresses(arrays: Sequence[Array]) -> NDArray[np.uint64]:
-    return np.array([array.ctypes.data for array in arrays], np.uint64)

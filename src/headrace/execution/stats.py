@@ -8,7 +8,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-ROOMS = ("read", "prepare", "gather", "deliver", "wait")
+ROOMS = ("read", "prepare", "gather", "deliver", "wait", "consumer")
+"""Where seconds go: the first three in threads, so that they add up beyond the time that passes; `wait` is the
+consumer waiting for data, `consumer` the loader waiting for the consumer."""
 
 
 class Stats:
@@ -69,7 +71,7 @@ class Stats:
     def as_dict(self) -> dict[str, Any]:
         """Return everything as a plain dict."""
         with self._lock:
-            elapsed = self._elapsed
+            elapsed, total = self._elapsed, sum(self._seconds.values())
             return {
                 "rows": self._rows,
                 "steps": self._steps,
@@ -78,6 +80,7 @@ class Stats:
                 "skipped_errors": list(self._skipped_errors),
                 "rows_per_second": self._rows / elapsed if elapsed else 0.0,
                 "seconds": dict(self._seconds),
+                "shares": {room: spent / total if total else 0.0 for room, spent in self._seconds.items()},
                 "wait_share": min(self._seconds["wait"] / elapsed, 1.0) if elapsed else 0.0,
                 "cache_hits": 0,
                 "cache_misses": 0,

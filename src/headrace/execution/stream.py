@@ -62,7 +62,7 @@ def stream(recipe: Recipe, plan: Plan, world: World, steps: range, workshop: Wor
             thread, at the first batch that needs it.
     """
     threads = workshop.options.threads
-    gather = Gather(lambda step: plan.batch_size(step, world), workshop.memory)
+    gather = Gather(steps, lambda step: plan.batch_size(step, world), workshop.memory)
     pool = Pool(threads) if threads else None
     window = plan.open_samples(world)
     queue = _ReadAhead(_Job(recipe, gather, workshop), plan.reads(world, steps), pool, window)
