@@ -181,9 +181,9 @@ class Loader:
         self._catch_up()
         if self._workers is not None and self._workers.under_way():
             raise StateError(
-                "workers of a DataLoader have begun this epoch, and how many of their batches were delivered "
-                "only the training loop knows; say so by `loader.to_torch().state_dict(delivered=n)`, take "
-                "the state from torchdata's StatefulDataLoader, or iterate over the loader itself"
+                "workers of a DataLoader have begun this epoch, and only the training loop knows how many of "
+                "their batches it took; say so by `loader.to_torch().state_dict(delivered=n)`, or use torchdata's "
+                "StatefulDataLoader"
             )
         epoch, cursor = self._delivered if self._begin is None else (self._plan.epoch, self._begin)
         return self.state_at(epoch, cursor)

@@ -18,7 +18,7 @@ import threading
 from multiprocessing import spawn
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 
@@ -29,8 +29,8 @@ from headrace.prepare.base import Step
 Steps = tuple[Step, ...]
 
 _REMEDY = (
-    'pass `multiprocessing_context="forkserver"` or "spawn" to the DataLoader, or make its workers before Polars '
-    "is first used (`head`, `to_polars` and any recipe with expressions or `map` use it)"
+    'pass `multiprocessing_context="forkserver"` or "spawn" to the DataLoader, or make its workers before '
+    "Polars is first used (`head`, `to_polars` and any recipe with expressions or `map` use it)"
 )
 
 
@@ -89,8 +89,8 @@ class Helper:
             payload = bytes(ForkingPickler.dumps(steps))
         except Exception as error:
             raise PrepareError(
-                "Polars does not work in a process that was forked after Polars was used, and the steps cannot "
-                f"be pickled to be applied in another one ({error}); {_REMEDY}"
+                "Polars does not work in a process that was forked after Polars was used, and the steps "
+                f"cannot be pickled to be applied in another one ({error}); {_REMEDY}"
             ) from error
         # Only functions of the script itself need the script, which may do work when it is run again.
         preparation: dict[str, Any] | None = None
@@ -110,7 +110,7 @@ def _helper(process: int) -> Helper:
     return Helper()
 
 
-def serve(descriptor: int) -> None:
+def serve(descriptor: int) -> NoReturn:
     """Apply steps for the process at the other end: the helper's main function."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -124,7 +124,7 @@ def serve(descriptor: int) -> None:
             else:
                 steps = _receive_steps(connection, message)
         except EOFError:
-            return
+            os._exit(0)
 
 
 def _answer(connection: Connection, steps: Steps, where: str) -> None:
@@ -175,7 +175,8 @@ def _prepare(preparation: dict[str, Any]) -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):
+        pass
     os._exit(0)
 
 

@@ -9,12 +9,14 @@ from typing import Any
 import pyarrow as pa
 
 from headrace.errors import HeadraceError, PrepareError
+from headrace.execution.fork import apply_elsewhere
 from headrace.execution.stats import Stats, measured
 from headrace.fingerprint import digest
 from headrace.manifest import RowGroup
 from headrace.prepare.base import Names, Step, from_frame, names_after, to_frame
 from headrace.prepare.columns import Drop, Rename, Select
 from headrace.prepare.pack import Laid, Pack, lay_out
+from headrace.prepare.threads import is_polars_dead
 from headrace.sources.base import Source
 
 # Steps that only choose and name columns need no frame.
@@ -108,14 +110,8 @@ class Recipe:
     def _apply(self, batch: pa.RecordBatch, steps: tuple[Step, ...], where: object) -> pa.RecordBatch:
         if not self.needs_frame:
             return self._project(batch, steps)
-        frame = guarded(where, "the columns", to_frame, batch)
-        for step in steps:
-            frame = guarded(where, step, step.apply, frame)
-        if frame.height != batch.num_rows:
-            raise PrepareError(
-                f"{where}: the steps must keep the number of rows, got {frame.height} for {batch.num_rows}"
-            )
-        return guarded(where, "the columns", from_frame, frame)
+        apply = apply_elsewhere if is_polars_dead() else apply_steps
+        return apply(steps, batch, where)
 
     @staticmethod
     def _project(batch: Any, steps: tuple[Step, ...]) -> pa.RecordBatch:
@@ -125,6 +121,22 @@ class Recipe:
             else:
                 batch = batch.select(list(step.output_names(tuple(batch.schema.names)) or ()))
         return batch
+
+
+def apply_steps(steps: tuple[Step, ...], batch: pa.RecordBatch, where: object) -> pa.RecordBatch:
+    """Send the columns of one row group through steps, as a Polars frame.
+
+    Raises:
+        PrepareError: A step failed; the message names the step and the row group.
+    """
+    frame = guarded(where, "the columns", to_frame, batch)
+    for step in steps:
+        frame = guarded(where, step, step.apply, frame)
+    if frame.height != batch.num_rows:
+        raise PrepareError(
+            f"{where}: the steps must keep the number of rows, got {frame.height} for {batch.num_rows}"
+        )
+    return guarded(where, "the columns", from_frame, frame)
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

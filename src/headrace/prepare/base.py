@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from headrace.errors import PrepareError, SchemaError
+from headrace.prepare.tensors import to_tensor
+from headrace.prepare.threads import is_polars_dead
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -28,7 +32,9 @@ class Step(Protocol):
         """
         ...
 
-    def narrow(self, names: Names | None, wanted: frozenset[str] | None) -> tuple[Step, frozenset[str] | None]:
+    def narrow(
+        self, names: Names | None, wanted: frozenset[str] | None
+    ) -> tuple[Step, frozenset[str] | None]:
         """Say what is needed to yield the wanted columns.
 
         Args:
@@ -50,7 +56,15 @@ def to_frame(batch: pa.RecordBatch) -> pl.DataFrame:
     """Wrap Arrow columns in a Polars frame, without a copy for plain types.
 
     N-d columns arrive as `pl.Array`.
+
+    Raises:
+        PrepareError: Polars would wait for ever in this process, which was forked.
     """
+    if is_polars_dead():
+        raise PrepareError(
+            "Polars cannot be used in a process that was forked after Polars was used; start processes by "
+            '"forkserver" or "spawn", or before Polars is first used'
+        )
     import polars as pl
 
     shapes: dict[str, tuple[int, ...]] = {}
@@ -61,40 +75,57 @@ def to_frame(batch: pa.RecordBatch) -> pl.DataFrame:
             arrays.append(array.storage)
         else:
             arrays.append(array)
-    frame = pl.from_arrow(pa.RecordBatch.from_arrays(arrays, names=batch.schema.names))
+    try:
+        frame = pl.from_arrow(pa.RecordBatch.from_arrays(arrays, names=batch.schema.names))
+    except (Exception, pl.exceptions.PanicException) as error:
+        raise SchemaError(f"{_culprit(arrays, batch.schema)} cannot be held by Polars: {error}") from error
     assert isinstance(frame, pl.DataFrame)
-    wide = {name: shape for name, shape in shapes.items() if len(shape) > 1}
-    if not wide:
-        return frame
-    return frame.with_columns_seq([pl.col(name).reshape((-1, *shape)) for name, shape in wide.items()])
+    return frame.with_columns_seq(
+        [_reshaped(frame, name, shape) for name, shape in shapes.items() if len(shape) > 1]
+    )
+
+
+def _reshaped(frame: pl.DataFrame, name: str, shape: tuple[int, ...]) -> pl.Expr:
+    import polars as pl
+
+    wide = pl.col(name).reshape((-1, *shape))
+    if not frame[name].has_nulls():
+        return wide
+    is_null = frame[name].is_null()  # reshaping keeps null numbers, but forgets which samples are null
+    return pl.when(is_null).then(None).otherwise(wide).alias(name)
+
+
+def _culprit(arrays: Sequence[pa.Array], schema: pa.Schema) -> str:
+    """Name the first column that Polars does not take by itself."""
+    import polars as pl
+
+    for field, array in zip(schema, arrays, strict=True):
+        try:
+            pl.from_arrow(pa.RecordBatch.from_arrays([array], names=[field.name]))
+        except (Exception, pl.exceptions.PanicException):
+            return f"column `{field.name}` of type {field.type}"
+    return f"columns {schema.names}"
 
 
 def from_frame(frame: pl.DataFrame) -> pa.RecordBatch:
-    """Wrap a Polars frame's columns as Arrow columns; `pl.Array` becomes a fixed-shape tensor."""
-    table = frame.rechunk().to_arrow()
-    arrays = [_tensor(column) for column in table.itercolumns()]
-    return pa.RecordBatch.from_arrays(arrays, names=table.schema.names)
+    """Wrap a Polars frame's columns as Arrow columns; `pl.Array` becomes a fixed-shape tensor.
 
+    Raises:
+        SchemaError: It is no frame, or Arrow has no type for one of its columns.
+    """
+    import polars as pl
 
-def _tensor(column: pa.ChunkedArray) -> pa.Array:
-    """Flatten nested lists of fixed size into one tensor column."""
-    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks)
-    kind, shape = array.type, list[int]()
-    while pa.types.is_fixed_size_list(kind):
-        shape.append(kind.list_size)
-        kind = kind.value_type
-    if not shape or array.null_count or not pa.types.is_primitive(kind):
-        return array
-    values = array
-    for _ in shape:
-        values = values.flatten()
-    size = 1
-    for side in shape:
-        size *= side
-    storage = pa.FixedSizeListArray.from_arrays(values, size)
-    return pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(kind, shape), storage)
+    if not isinstance(frame, pl.DataFrame):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SchemaError(f"a Polars DataFrame is needed, got {type(frame).__name__}; collect a lazy frame before")
+    arrays: dict[str, pa.Array] = {}
+    for column in frame.iter_columns():
+        if column.dtype == pl.Object:
+            raise SchemaError(f"column `{column.name}` holds Python objects, which Arrow has no type for")
+        try:
+            arrays[column.name] = to_tensor(column.rechunk().to_arrow())
+        except (Exception, pl.exceptions.PanicException) as error:
+            raise SchemaError(f"column `{column.name}` of type {column.dtype} has no Arrow type: {error}") from error
+    return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
 
 
 def names_after(steps: Sequence[Step], names: Names) -> Names | None:

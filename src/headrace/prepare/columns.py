@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -24,19 +25,23 @@ class Select:
 
     columns: Names
 
+    def __post_init__(self) -> None:
+        if not self.columns:
+            raise OptionError("at least one column must be kept, got none to select")
+
     def output_names(self, names: Names) -> Names:
         """Return the chosen columns."""
         _check(self.columns, names)
         return self.columns
 
     def narrow(self, names: Names | None, wanted: frozenset[str] | None) -> tuple[Step, frozenset[str] | None]:
-        """Take only what is wanted of the chosen columns."""
-        kept = tuple(name for name in self.columns if wanted is None or name in wanted)
+        """Take only what is wanted of the chosen columns, but one at least, which carries the rows."""
+        kept = tuple(name for name in self.columns if wanted is None or name in wanted) or self.columns[:1]
         return Select(kept), frozenset(kept)
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the chosen columns."""
-        return frame.select(self.columns) if self.columns else frame.clear()
+        return frame.select(self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +53,16 @@ class Drop:
     def output_names(self, names: Names) -> Names:
         """Return the columns that are left."""
         _check(self.columns, names)
-        return tuple(name for name in names if name not in self.columns)
+        left = tuple(name for name in names if name not in self.columns)
+        if not left:
+            raise OptionError(f"at least one column must be kept, but {list(self.columns)} are all there are")
+        return left
 
     def narrow(self, names: Names | None, wanted: frozenset[str] | None) -> tuple[Step, frozenset[str] | None]:
-        """Take what is wanted; where the names are known, never what is dropped."""
-        if wanted is not None:
-            return Drop(()), wanted
-        return (self, None) if names is None else (Drop(()), frozenset(names) - frozenset(self.columns))
+        """Where the names are known, select what is left of them, so that the rest is not even read."""
+        if names is not None:
+            return Select(self.output_names(names)).narrow(names, wanted)
+        return self, None if wanted is None else wanted | frozenset(self.columns)
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the columns that are left."""
@@ -67,9 +75,11 @@ class Rename:
 
     Attributes:
         mapping: Old name to new name.
+        kept: After narrowing, the columns to return, under their new names; None for all.
     """
 
     mapping: Mapping[str, str]
+    kept: Names | None = field(default=None, metadata={"fingerprint": False})
 
     def output_names(self, names: Names) -> Names:
         """Return the names after the change."""
@@ -83,12 +93,20 @@ class Rename:
         """Translate the wanted names back."""
         if wanted is None:
             return self, None
-        kept = {old: new for old, new in self.mapping.items() if new in wanted}
-        return Rename(kept), frozenset(kept) | (wanted - frozenset(kept.values()))
+        if names is None:
+            return self, frozenset(self.mapping) | (wanted - frozenset(self.mapping.values()))
+        pairs = [(old, self.mapping.get(old, old)) for old in names]
+        pairs = [(old, new) for old, new in pairs if new in wanted] or pairs[:1]
+        changed = {old: new for old, new in pairs if old != new}
+        return Rename(changed, tuple(new for _, new in pairs)), frozenset(old for old, _ in pairs)
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame under its new names."""
-        return frame.rename(dict(self.mapping))
+        if self.kept is None:
+            return frame.rename(dict(self.mapping))
+        # A step before may give more than was asked for, even under a name that is given here.
+        before = {new: old for old, new in self.mapping.items()}
+        return frame.select(before.get(new, new) for new in self.kept).rename(dict(self.mapping))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +122,11 @@ class WithColumns:
     def __post_init__(self) -> None:
         for expression in self.expressions:
             check_elementwise(expression)
+        single = [one for one in self.expressions if not one.meta.has_multiple_outputs()]
+        named = Counter(one.meta.output_name() for one in single)
+        twice = [name for name, count in named.items() if count > 1]
+        if twice:
+            raise OptionError(f"each column can be given once, but several expressions give `{twice[0]}`")
 
     def output_names(self, names: Names) -> Names | None:
         """Return the old names, then the new ones."""
@@ -186,17 +209,29 @@ def check_elementwise(expression: pl.Expr) -> None:
 
     Raises:
         OptionError: The message names the part that does.
+        FingerprintError: It calls a Python function, of which nothing can be told.
     """
-    concrete = _without_selectors(expression) if expression.meta.has_multiple_outputs() else expression
-    for part in _parts(concrete):
-        meta = part.meta
-        looks_at_one = meta.is_scalar() if meta.is_literal() else meta.is_row_separable()
-        # The version of Polars at hand does not call an alias separable, though it only renames.
-        if not looks_at_one and not _renames(part):
+    digest(expression)
+    for part in _parts(_plain(expression)):
+        if not _looks_at_one_row(part):
             raise OptionError(
                 f"`{expression}` must look at one row at a time, but `{part}` looks at others and would see one "
                 "row group instead of the data set; use a step that is fitted, or `map` to work on each row group"
             )
+
+
+def _looks_at_one_row(part: pl.Expr) -> bool:
+    import polars as pl  # noqa: PLC0415  Polars loads with the first use
+
+    meta = part.meta
+    try:
+        if meta.is_literal():
+            return meta.is_scalar()
+        keeps_rows = meta.is_row_separable() and (meta.is_length_preserving() or meta.is_scalar())
+        # The version of Polars at hand does not call an alias separable, though it only renames.
+        return keeps_rows or _renames(part)
+    except pl.exceptions.PolarsError:  # it cannot be judged without the types of the columns
+        return False
 
 
 def _renames(part: pl.Expr) -> bool:
@@ -204,22 +239,38 @@ def _renames(part: pl.Expr) -> bool:
     return len(inputs) == 1 and part.meta.undo_aliases().meta.eq(inputs[0].meta.undo_aliases())
 
 
-def _without_selectors(expression: pl.Expr) -> pl.Expr:
-    """Put a column in the place of each selector; Polars cannot take selectors apart otherwise."""
-    import polars as pl
+def _plain(expression: pl.Expr) -> pl.Expr:
+    """Rewrite what Polars cannot judge without a schema into what looks at as many rows."""
+    import polars as pl  # noqa: PLC0415  Polars loads with the first use
 
-    def replace(node: Any) -> Any:
-        if isinstance(node, list):
-            return [replace(member) for member in cast("list[Any]", node)]
-        if not isinstance(node, dict):
-            return node
-        members = cast("dict[str, Any]", node)
-        if set(members) == {"Selector"}:
-            return {"Column": "column"}
-        return {key: replace(member) for key, member in members.items()}
-
-    tree = replace(json.loads(expression.meta.serialize(format="json")))
+    text = expression.meta.serialize(format="json")
+    tree = _rewritten(json.loads(text))
     return pl.Expr.deserialize(io.StringIO(json.dumps(tree)), format="json")
+
+
+def _rewritten(node: Any) -> Any:
+    """Rewrite selectors, evaluations within lists and structs, and lists of values to look for."""
+    if isinstance(node, list):
+        return [_rewritten(member) for member in cast("list[Any]", node)]
+    if not isinstance(node, dict):
+        return node
+    members = cast("dict[str, Any]", node)
+    match members:
+        case {"Selector": _}:
+            return {"Column": "column"}
+        case {"Field": [str(name), *_]}:  # a field of the struct that is evaluated
+            return {"Column": name}
+        case {"Eval": {"expr": inner}}:  # within each list by itself
+            return _rewritten(inner)
+        case {"StructEval": {"expr": inner, "evaluation": [*parts]}}:
+            tree = _rewritten(inner)
+            for part in parts:
+                tree = {"BinaryExpr": {"left": tree, "op": "Plus", "right": _rewritten(part)}}
+            return tree
+        case {"Function": {"input": [tested, {"Literal": {"Series": _}}], "function": {"Boolean": {"IsIn": _}}}}:
+            return _rewritten(tested)
+        case _:
+            return {key: _rewritten(member) for key, member in members.items()}
 
 
 def _parts(expression: pl.Expr) -> Iterator[pl.Expr]:

@@ -1,0 +1,195 @@
+"""The commands that look at data: `info`, `head`, `explain`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from headrace.cli.output import make_console, make_table, size, write_json
+from headrace.dataset import Dataset
+from headrace.errors import check_whole
+from headrace.inputs import open_dataset
+from headrace.manifest import Shard
+from headrace.planning.world import World
+
+_SHARDS_SHOWN, _COLUMNS_SHOWN, _LONGEST_CELL = 5, 40, 30
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The epoch that `explain` foretells.
+
+    Attributes:
+        batch_size: Samples of each rank's batch.
+        world_size: How many ranks.
+        shuffle: Whether in a keyed order.
+        seed: Which one.
+    """
+
+    batch_size: int
+    world_size: int
+    shuffle: bool
+    seed: int
+
+
+def show_info(paths: Sequence[str], as_json: bool) -> int:
+    """Show what a data set is made of; only footers are read."""
+    dataset = _open(paths)
+    shards = dataset.manifest.shards
+    sizes = [_file_size(shard) for shard in shards]
+    facts: dict[str, Any] = {
+        "samples": len(dataset),
+        "shards": len(shards),
+        "row_groups": len(dataset.manifest),
+        "bytes": sum(sizes),
+        "decoded_bytes": int(dataset.manifest.nbytes.sum()),
+        "fingerprint": dataset.fingerprint,
+    }
+    if as_json:
+        columns = [{"name": field.name, "type": type_name(field.type)} for field in dataset.schema]
+        files = [
+            {"name": shard.name, "samples": shard.samples, "row_groups": len(shard.rows), "bytes": nbytes}
+            for shard, nbytes in zip(shards, sizes, strict=True)
+        ]
+        write_json(facts | {"columns": columns, "files": files})
+        return 0
+    console = make_console()
+    summary = make_table(("", " "), right=(" ",))
+    summary.show_header = False
+    for name, value in facts.items():
+        is_size = name in ("bytes", "decoded_bytes")
+        shown = size(value) if is_size else f"{value:,}" if isinstance(value, int) else value
+        summary.add_row(_TITLES.get(name, name), shown)
+    console.print(summary, _column_table(dataset.schema), _shard_table(shards, sizes))
+    return 0
+
+
+def show_head(paths: Sequence[str], count: int, as_json: bool) -> int:
+    """Show the first samples; only their row groups are read."""
+    check_whole("-n", count, least=1)
+    dataset = _open(paths)
+    frame = dataset.head(count)
+    samples, ids = frame.to_dicts(), dataset.sample_ids[:count].tolist()
+    if as_json:
+        types = {field.name: type_name(field.type) for field in dataset.schema}
+        write_json({"columns": types, "ids": ids, "samples": samples})
+        return 0
+    console = make_console()
+    upright = make_table(("id", *frame.columns))
+    for number, sample in zip(ids, samples, strict=True):
+        upright.add_row(str(number), *(_cell(value) for value in sample.values()))
+    if _fits(console, upright):
+        console.print(upright)
+        return 0
+    # Too many columns to stand side by side: samples take their place, as many as fit.
+    shown = len(samples)
+    while shown > 1 and not _fits(console, _lying(dataset.schema, ids, samples, shown)):
+        shown -= 1
+    console.print(_lying(dataset.schema, ids, samples, shown))
+    if shown < len(samples):
+        console.print(f"{shown} of {len(samples)} samples fit here; `--json` shows all")
+    return 0
+
+
+def show_explanation(paths: Sequence[str], epoch: Epoch, as_json: bool) -> int:
+    """Show what an epoch over the data set as it is would cost."""
+    check_whole("--world-size", epoch.world_size, least=1)
+    loader = _open(paths).loader(
+        epoch.batch_size,
+        shuffle=epoch.shuffle,
+        seed=epoch.seed,
+        world=World(0, epoch.world_size),
+        output="arrow",
+    )
+    explanation = loader.explain()
+    if as_json:
+        write_json(explanation.as_dict() | {"seed": epoch.seed})
+        return 0
+    console = make_console()
+    table = make_table(("an epoch", " "), right=(" ",))
+    for name, value in explanation.as_dict().items():
+        if name != "advice":
+            table.add_row(name.replace("_", " "), _measure(name, value))
+    console.print(table)
+    for advice in explanation.advice:
+        console.print(f"- {advice}")
+    return 0
+
+
+_TITLES = {"row_groups": "row groups", "bytes": "size on disk", "decoded_bytes": "size decoded, about"}
+
+
+def type_name(kind: pa.DataType) -> str:
+    """Name a column's type.
+
+    Example:
+        >>> type_name(pa.int64()), type_name(pa.fixed_shape_tensor(pa.uint8(), [28, 28]))
+        ('int64', 'uint8[28, 28]')
+    """
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return f"{kind.value_type}{list(kind.shape)}"
+    return str(kind)
+
+
+def _open(paths: Sequence[str]) -> Dataset:
+    return open_dataset(paths[0] if len(paths) == 1 else paths)
+
+
+def _file_size(shard: Shard) -> int:
+    try:
+        return os.path.getsize(shard.name)
+    except OSError:  # it was there a moment ago; reading it will say more
+        return 0
+
+
+def _column_table(schema: pa.Schema) -> Table:
+    table = make_table(("column", "type"))
+    for field in list(schema)[:_COLUMNS_SHOWN]:
+        table.add_row(field.name, type_name(field.type))
+    _add_rest(table, len(schema) - _COLUMNS_SHOWN, 1)
+    return table
+
+
+def _shard_table(shards: Sequence[Shard], sizes: Sequence[int]) -> Table:
+    table = make_table(("shard", "samples", "row groups", "size"), right=("samples", "row groups", "size"))
+    for shard, nbytes in list(zip(shards, sizes, strict=True))[:_SHARDS_SHOWN]:
+        table.add_row(shard.name, f"{shard.samples:,}", f"{len(shard.rows):,}", size(nbytes))
+    _add_rest(table, len(shards) - _SHARDS_SHOWN, 3)
+    return table
+
+
+def _add_rest(table: Table, count: int, cells: int) -> None:
+    if count > 0:
+        table.add_row(f"and {count:,} more", *([""] * cells))
+
+
+def _lying(schema: pa.Schema, ids: Sequence[int], samples: Sequence[dict[str, Any]], count: int) -> Table:
+    """Lay a table of samples on its side: one line for each column."""
+    table = make_table(("column", "type", *(f"sample {number}" for number in ids[:count])))
+    for field in schema:
+        cells = [_cell(sample[field.name]) for sample in samples[:count]]
+        table.add_row(field.name, type_name(field.type), *cells)
+    return table
+
+
+def _fits(console: Console, table: Table) -> bool:
+    return console.measure(table, options=console.options.update(width=1 << 16)).maximum <= console.width
+
+
+def _cell(value: Any) -> str:
+    text = "null" if value is None else str(value)
+    return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
+
+
+def _measure(name: str, value: Any) -> str:
+    if name in ("row_bytes", "peak_memory"):
+        return size(value)
+    if isinstance(value, float):
+        return f"{value:.0%}" if name == "mixing" else f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
