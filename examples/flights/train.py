@@ -16,9 +16,7 @@ from pathlib import Path
 
 import polars as pl
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TimeElapsedColumn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import headrace as hr
@@ -65,7 +63,11 @@ def evaluate(model: torch.nn.Module, test: hr.Dataset) -> dict[str, float]:
     left_late, late = x[:, list(features()).index("left_late")] > 0.5, truth == 1
     ranks = score.argsort().argsort().double() + 1
     area = (ranks[late].sum() - late.sum() * (late.sum() + 1) / 2) / (late.sum() * (~late).sum())
-    right = {"always on time": ~late, "late if it left late": left_late == late, "the model": (score > 0) == late}
+    right = {
+        "always on time": ~late,
+        "late if it left late": left_late == late,
+        "the model": (score > 0) == late,
+    }
     return {name: float(hits.double().mean()) for name, hits in right.items()} | {"AUC": float(area)}
 
 
@@ -91,18 +93,18 @@ def main() -> None:
         for name, part in (("model", model), ("optimizer", optimizer), ("loader", loader)):
             part.load_state_dict(saved[name])
 
-    losses, ids = [], []
+    losses, ids, recent = [], [], float("nan")
 
     def report(quality: dict[str, float] | None) -> None:
         if args.report:
             numbers = {"note": note, "stats": loader.stats(), "losses": losses, "quality": quality}
             args.report.write_text(json.dumps(numbers | {"ids": ids, "state": loader.state_dict()}))
 
-    texts = ("   epoch {task.fields[epoch]} of 2", "{task.percentage:>3.0f} %", "loss {task.fields[loss]:.3f}")
-    first, second, third = (TextColumn(text) for text in texts)
-    with Progress(first, BarColumn(32), second, third, TimeElapsedColumn()) as progress:
-        epoch, cursor = loader.position
-        bar = progress.add_task("", total=EPOCHS * len(train), completed=epoch * len(train) + cursor, loss=0, epoch=0)
+    epoch, cursor = loader.position
+    columns = ("   {task.description}", BarColumn(32), "{task.percentage:>3.0f} %", TimeElapsedColumn())
+    with Progress(*columns) as progress:
+        done, total = epoch * len(train) + cursor, EPOCHS * len(train)
+        bar = progress.add_task(f"epoch {epoch + 1}", total=total, completed=done)
         for _ in range(epoch, EPOCHS):
             for batch in loader:
                 loss = binary_cross_entropy_with_logits(model(batch["x"])[:, 0], batch["late"])
@@ -112,7 +114,8 @@ def main() -> None:
                 losses.append(loss.item())
                 ids += batch["sample_id"].tolist()
                 recent = sum(losses[-20:]) / len(losses[-20:])
-                progress.update(bar, advance=len(batch["late"]), loss=recent, epoch=loader.epoch + 1)
+                words = f"epoch {loader.epoch + 1}, loss {recent:.3f}"
+                progress.update(bar, advance=len(batch["late"]), description=words)
                 if len(losses) == args.stop_after:
                     progress.stop()
                     parts = {"model": model, "optimizer": optimizer, "loader": loader}
@@ -123,11 +126,11 @@ def main() -> None:
     quality, stats = evaluate(model, test), loader.stats()
     report(quality)
     if not args.report:
-        table = Table("rows", "rows per second", "waiting for data", "loss", *quality, box=None)
-        shares = [f"{share:.1%}" for share in quality.values()]
-        rate, wait = f"{stats['rows_per_second']:,.0f}", f"{stats['wait_share']:.1%}"
-        table.add_row(f"{stats['rows']:,}", rate, wait, f"{recent:.3f}", *shares)
-        Console().print(note, table)
+        print(f"{note}\n{stats['rows']:,} rows, {stats['rows_per_second']:,.0f} rows per second,", end=" ")
+        print(f"{stats['wait_share']:.1%} of the time waiting for data, loss {recent:.3f}")
+        print(
+            "Right on the test flights:", ", ".join(f"{name} {share:.3f}" for name, share in quality.items())
+        )
 
 
 if __name__ == "__main__":

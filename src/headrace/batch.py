@@ -62,8 +62,126 @@ class Ragged:
         return Ragged(self.values[places], offsets)
 
 
-Column = Array | Ragged | pa.Array
-"""One column of a batch: an array of shape [n, ...], a `Ragged`, or Arrow for what is neither."""
+@dataclass(frozen=True, slots=True)
+class Sparse:
+    """A column of rows that are nearly all zeros: compressed sparse rows (CSR).
+
+    Attributes:
+        values: All values that are stored, of shape [total].
+        indices: The place of each value in its row, whole numbers of shape [total].
+        offsets: int64 of shape [n + 1]; row i has the values `offsets[i]:offsets[i + 1]`.
+        width: How many places a row has.
+
+    Example:
+        >>> column = Sparse(np.array([5.0, 7.0]), np.array([2, 0]), np.array([0, 1, 1, 2]), width=3)
+        >>> column.shape, column.to_dense().tolist()
+        ((3, 3), [[0.0, 0.0, 5.0], [0.0, 0.0, 0.0], [7.0, 0.0, 0.0]])
+    """
+
+    values: Array
+    indices: Array
+    offsets: NDArray[np.int64]
+    width: int
+
+    def __post_init__(self) -> None:
+        if len(self.indices) != len(self.values):
+            raise SchemaError(f"each value needs one index, got {len(self.values)} and {len(self.indices)}")
+        Ragged(self.values, self.offsets)  # checks the offsets
+        if len(self.indices) and not 0 <= int(self.indices.min()) <= int(self.indices.max()) < self.width:
+            raise SchemaError(
+                f"indices must lie in 0..{self.width - 1}, got {self.indices.min()} to {self.indices.max()}"
+            )
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.offsets) - 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and places of a row."""
+        return len(self), self.width
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of values, indices and offsets."""
+        return self.values.nbytes + self.indices.nbytes + self.offsets.nbytes
+
+    def take(self, rows: NDArray[np.int64]) -> Sparse:
+        """Copy the rows at these places, in this order."""
+        taken = Ragged(np.arange(len(self.values)), self.offsets).take(rows)
+        return Sparse(self.values[taken.values], self.indices[taken.values], taken.offsets, self.width)
+
+    def to_dense(self) -> Array:
+        """Return an array of shape [n, width]; a place that is stored twice holds the sum."""
+        dense = np.zeros(self.shape, self.values.dtype)
+        rows = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        np.add.at(dense, (rows, self.indices), self.values)
+        return dense
+
+    def to_arrow(self) -> pa.Array:
+        """Wrap the rows as Arrow lists of `sparse_type`, without a copy."""
+        kind = sparse_type(
+            self.width, pa.from_numpy_dtype(self.indices.dtype), pa.from_numpy_dtype(self.values.dtype)
+        )
+        pairs = pa.StructArray.from_arrays(
+            [pa.array(self.indices), pa.array(self.values)], fields=list(kind.value_type)
+        )
+        return pa.LargeListArray.from_arrays(pa.array(self.offsets), pairs, type=kind)
+
+
+_INDEX_NAME, _VALUE_NAME = "index of ", "value"
+
+
+def sparse_type(width: int, index: pa.DataType, value: pa.DataType) -> pa.DataType:
+    """Return the Arrow type of sparse rows: lists of an index and a value.
+
+    The width is in the name of the index, as that alone survives Polars, Parquet and a gather;
+    so rows of different widths have different types.
+
+    Example:
+        >>> sparse_type(765, pa.int32(), pa.float32()).value_type
+        StructType(struct<index of 765: int32, value: float>)
+    """
+    return pa.large_list(pa.struct([pa.field(f"{_INDEX_NAME}{width}", index), pa.field(_VALUE_NAME, value)]))
+
+
+def is_sparse(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is one of `sparse_type`."""
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_struct(
+        kind.value_type
+    ):
+        return False
+    names = [member.name for member in kind.value_type]
+    if len(names) != 2 or names[1] != _VALUE_NAME:
+        return False
+    return names[0].startswith(_INDEX_NAME) and names[0].removeprefix(_INDEX_NAME).isdecimal()
+
+
+def to_sparse(array: pa.Array) -> Sparse:
+    """Unwrap Arrow lists of `sparse_type`, without a copy of values and indices.
+
+    Raises:
+        SchemaError: It holds something else, or nulls.
+
+    Example:
+        >>> rows = Sparse(np.array([5.0]), np.array([2]), np.array([0, 1, 1]), width=3)
+        >>> to_sparse(rows.to_arrow().slice(1)).shape
+        (1, 3)
+    """
+    if not is_sparse(array.type):
+        raise SchemaError(f"sparse rows must be lists of an index and a value, got {array.type}")
+    pairs = array.flatten()
+    indices, values = pairs.flatten()
+    if array.null_count or indices.null_count or values.null_count:
+        raise SchemaError("sparse rows cannot hold nulls; fill them before")
+    # A slice's offsets do not begin at 0.
+    offsets = array.offsets.to_numpy().astype(np.int64)
+    width = int(array.type.value_type.field(0).name.removeprefix(_INDEX_NAME))
+    return Sparse(values.to_numpy(), indices.to_numpy(), offsets - offsets[0], width)
+
+
+Column = Array | Ragged | Sparse | pa.Array
+"""One column of a batch: an array of shape [n, ...], a `Ragged`, a `Sparse`, or Arrow for other types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +258,7 @@ class Batch:
 
 def take_rows(column: Column, rows: NDArray[np.int64]) -> Column:
     """Copy the samples of one column at these places, in this order."""
-    if isinstance(column, Ragged):
+    if isinstance(column, (Ragged, Sparse)):
         return column.take(rows)
     if isinstance(column, np.ndarray):
         return column[rows]
@@ -155,4 +273,7 @@ def _concat_columns(parts: Sequence[Column]) -> Column:
         lengths = np.concatenate([np.diff(part.offsets) for part in ragged])
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         return Ragged(np.concatenate([part.values for part in ragged]), offsets)
+    if all(isinstance(part, Sparse) for part in parts):
+        sparse = [part for part in parts if isinstance(part, Sparse)]
+        return to_sparse(pa.concat_arrays([part.to_arrow() for part in sparse]))
     return pa.concat_arrays([part for part in parts if isinstance(part, pa.Array)])

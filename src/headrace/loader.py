@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from headrace.batch import Batch
 from headrace.errors import ClosedError, OptionError, StateError, check_whole
@@ -75,17 +75,16 @@ class Follower(Protocol):
         """Return the epoch that the workers have come to, or None if they finished none."""
         ...
 
-    def under_way(self) -> bool:
-        """Whether workers have begun a pass and not read it to its end."""
+    def start_under_way(self) -> tuple[int, int] | None:
+        """Return where a pass began that workers have not read to its end."""
         ...
 
 
 class Loader:
     """Iterates over the batches of an epoch.
 
-    Every batch is a pure function of (data, recipe, seed, epoch, step). Threads, prefetching
-    and interruptions decide when it is computed, never what it holds. A loader is used from one
-    thread; iterate over it again for the next epoch.
+    Every batch is a pure function of (data, recipe, seed, epoch, step). Threads, prefetching and
+    interruptions decide when it is computed, never what it holds. To be used from one thread.
 
     Example:
         >>> import headrace as hr
@@ -107,7 +106,7 @@ class Loader:
         self._delivered = (plan.epoch, 0)
         self._closed = False
         self._owner: object = None  # the iterator whose batches move the loader
-        self._follower: weakref.ref[Any] | None = None
+        self._follower: Follower | None = None
         self._iterators: weakref.WeakSet[_Iterator] = weakref.WeakSet()
         if plan.count == 0:
             raise OptionError(f"{_name(recipe)}: at least one sample is needed to make batches, got none")
@@ -179,11 +178,11 @@ class Loader:
                 loop knows how many of its batches were delivered.
         """
         self._catch_up()
-        if self._workers is not None and self._workers.under_way():
+        if self._follower is not None and self._follower.start_under_way() is not None:
             raise StateError(
                 "workers of a DataLoader have begun this epoch, and only the training loop knows how many of "
-                "their batches it took; say so by `loader.to_torch().state_dict(delivered=n)`, or use torchdata's "
-                "StatefulDataLoader"
+                "their batches it took; say so by `loader.to_torch().state_dict(delivered=n)`, or use "
+                "torchdata's StatefulDataLoader"
             )
         epoch, cursor = self._delivered if self._begin is None else (self._plan.epoch, self._begin)
         return self.state_at(epoch, cursor)
@@ -232,14 +231,17 @@ class Loader:
         """Return a `torch.utils.data.IterableDataset` of whole batches.
 
         Use it as `DataLoader(loader.to_torch(), batch_size=None, num_workers=2)`. It follows this
-        loader, and this loader's epoch follows its workers; asked again, the same one is returned.
+        loader, and this loader's epoch follows its workers.
         """
-        from headrace.torch import TorchIterable
+        from headrace.torch import Passes, TorchIterable
 
-        iterable = self._workers
-        if iterable is None:
-            self._follower = weakref.ref(iterable := TorchIterable(self))
-        return iterable
+        if self._follower is None:
+            self.attach(Passes(*self.position))
+        return TorchIterable(self, cast("Passes", self._follower))
+
+    def attach(self, follower: Follower) -> None:
+        """Tell a follower wherever this loader goes from now on."""
+        self._follower = follower
 
     def close(self) -> None:
         """Stop all threads and free what was prepared; may be called again."""
@@ -277,21 +279,17 @@ class Loader:
         worker._options = replace(self._options, world=world, threads=share)
         return worker
 
-    @property
-    def _workers(self) -> Follower | None:
-        return None if self._follower is None else self._follower()
-
     def _catch_up(self) -> None:
         """Go where worker processes have come to."""
-        reached = None if self._workers is None else self._workers.reached()
+        reached = None if self._follower is None else self._follower.reached()
         if reached is not None and reached != self._plan.epoch:
             self._place(reached, 0)
 
     def _move(self, epoch: int, cursor: int) -> None:
         """Go to a position, and take the workers along."""
         self._place(epoch, cursor)
-        if self._workers is not None:
-            self._workers.move(epoch, cursor)
+        if self._follower is not None:
+            self._follower.move(epoch, cursor)
 
     def _place(self, epoch: int, cursor: int) -> None:
         self._plan = replace(self._plan, epoch=epoch, cursor=0)

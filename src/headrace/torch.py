@@ -49,8 +49,11 @@ def to_tensors(batch: Batch, with_ids: bool) -> dict[str, Any]:
 def to_tensor(column: Any) -> Any:
     """Wrap one column; what is no array of numbers stays what it is."""
     if isinstance(column, Ragged):
-        values, offsets = torch.from_numpy(column.values), torch.from_numpy(column.offsets)
-        return torch.nested.nested_tensor_from_jagged(values, offsets)
+        # Values out of Arrow are read-only, which no tensor can be.
+        values = column.values if column.values.flags.writeable else column.values.copy()
+        return torch.nested.nested_tensor_from_jagged(
+            torch.from_numpy(values), torch.from_numpy(column.offsets)
+        )
     if isinstance(column, np.ndarray):
         return torch.from_numpy(column.view(np.int64) if column.dtype.kind in "mM" else column)
     return column
@@ -60,7 +63,7 @@ Key = tuple[int, int, int]
 """One pass of one set of workers: the main process's count of moves, the set, the pass."""
 
 _MOVE, _UNDER_WAY, _FINISHED = slice(0, 3), slice(3, 9), slice(9, 15)
-_DELIVERED, _IS_DRY = "delivered", "is_dry"
+_DELIVERED = "delivered"
 
 
 class Passes:
@@ -73,11 +76,12 @@ class Passes:
     move, which voids all that was written down before.
     """
 
-    def __init__(self) -> None:
-        """Begin at epoch 0."""
+    def __init__(self, epoch: int = 0, cursor: int = 0) -> None:
+        """Let the first pass begin there."""
         self._cells = torch.zeros(15, dtype=torch.int64).share_memory_()
-        self._move = (0, 0, 0)  # as it was when this copy was made; all workers of a set have it in common
+        self._move = (0, epoch, cursor)  # as it was when this copy was made, the same in a set of workers
         self._count = 0
+        self.move(epoch, cursor)
 
     def move(self, epoch: int, cursor: int) -> None:
         """In the main process: set where the next pass begins."""
@@ -151,7 +155,6 @@ class _Place:
     epoch: int
     cursor: int
     delivered: int = 0
-    is_dry: bool = False
 
 
 class TorchIterable(IterableDataset[Any]):
@@ -171,16 +174,15 @@ class TorchIterable(IterableDataset[Any]):
     `loader.stats()` counts what this process did, not its workers.
     """
 
-    def __init__(self, loader: Loader) -> None:
-        """Wrap a loader; its epoch and its loaded state are followed."""
+    def __init__(self, loader: Loader, passes: Passes) -> None:
+        """Wrap a loader that tells `passes` whenever it moves."""
         super().__init__()
         self._loader = loader
-        self._passes = Passes()
+        self._passes = passes
         self._world: World | None = None
         self._worker: Loader | None = None
         self._loaded: _Place | None = None
         self._place: _Place | None = None
-        self.move(*loader.position)
 
     def __len__(self) -> int:
         """How many batches an epoch has."""
@@ -203,9 +205,7 @@ class TorchIterable(IterableDataset[Any]):
         for batch in loader.walk(place.epoch, place.cursor, first, count):
             self._place = place = replace(place, delivered=place.delivered + 1)
             yield batch
-        self._place = place = replace(place, is_dry=True)
-        # Only one worker holds the last step: it alone says that the pass is over.
-        if (max(loader.steps(place.epoch, place.cursor), 1) - 1) % count == number:
+        if _last_step(loader, place) % count == number:
             self._passes.finish(key, place.epoch, place.cursor)
 
     def set_epoch(self, epoch: int) -> None:
@@ -223,7 +223,7 @@ class TorchIterable(IterableDataset[Any]):
         if get_worker_info() is not None and self._place is not None:
             place = self._place
             state = self._in_worker(1).state_at(place.epoch, place.cursor)
-            return state | {_DELIVERED: place.delivered, _IS_DRY: place.is_dry}
+            return state | {_DELIVERED: place.delivered}
         if delivered is None:
             return self._loader.state_dict()
         start = self._passes.start_under_way() or self._loader.position
@@ -244,26 +244,14 @@ class TorchIterable(IterableDataset[Any]):
                 )
             self._loader.load_state_dict(state)
             return
-        delivered, is_dry = int(state.get(_DELIVERED, 0)), bool(state.get(_IS_DRY, False))
         loader = self._in_worker(info.num_workers)
-        self._loaded = place = _Place(*loader.read_state(state), delivered, is_dry)
-        steps = loader.steps(place.epoch, place.cursor)
-        if (max(steps, 1) - 1) % info.num_workers == info.id:
-            # The main process, and workers made later, learn which epoch this is.
-            over = place.epoch if is_dry else place.epoch - 1
-            self._passes.finish(self._passes.key(info.seed - info.id), over, 0)
-
-    def move(self, epoch: int, cursor: int) -> None:
-        """Tell all copies in workers where the next pass begins."""
-        self._passes.move(epoch, cursor)
-
-    def reached(self) -> int | None:
-        """Return the epoch that the workers have come to, or None if they finished none."""
-        return self._passes.reached()
-
-    def under_way(self) -> bool:
-        """Whether workers have begun a pass and not read it to its end."""
-        return self._passes.start_under_way() is not None
+        self._loaded = place = _Place(*loader.read_state(state), int(state.get(_DELIVERED, 0)))
+        last = _last_step(loader, place)
+        if last % info.num_workers == info.id:
+            # The main process, and workers made later, learn which epoch this is, or that it is over.
+            is_over = info.id + place.delivered * info.num_workers > last
+            epoch = place.epoch if is_over else place.epoch - 1
+            self._passes.finish(self._passes.key(info.seed - info.id), epoch, 0)
 
     def _in_worker(self, workers: int) -> Loader:
         """Return the loader of this worker process."""
@@ -274,6 +262,16 @@ class TorchIterable(IterableDataset[Any]):
     def __getstate__(self) -> dict[str, Any]:
         """Take along the world of this process, which a spawned worker could not detect."""
         return vars(self) | {"_world": self._world or self._loader.world, "_worker": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Let the copy's own loader lead the copy."""
+        vars(self).update(state)
+        self._loader.attach(self._passes)
+
+
+def _last_step(loader: Loader, place: _Place) -> int:
+    """The last step of a pass: the one worker that holds it can tell that the pass is over."""
+    return max(loader.steps(place.epoch, place.cursor), 1) - 1
 
 
 class TorchMap(TorchDataset[dict[str, Any]]):

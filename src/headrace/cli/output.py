@@ -30,7 +30,7 @@ def make_table(columns: Iterable[str], right: Sequence[str] = ()) -> Table:
         columns: The titles.
         right: Those of numbers, which are aligned to the right.
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for title in columns:
         justify = "right" if title in right else "left"
         table.add_column(title, justify=justify, overflow="fold")

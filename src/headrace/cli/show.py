@@ -18,7 +18,8 @@ from headrace.inputs import open_dataset
 from headrace.manifest import Shard
 from headrace.planning.world import World
 
-_SHARDS_SHOWN, _COLUMNS_SHOWN, _LONGEST_CELL = 5, 40, 30
+_SHARDS_SHOWN, _COLUMNS_SHOWN, _GAP = 5, 40, 3
+_SHORTEST_CELL, _LONGEST_CELL = 8, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,13 @@ def show_info(paths: Sequence[str], as_json: bool) -> int:
         write_json(facts | {"columns": columns, "files": files})
         return 0
     console = make_console()
-    summary = make_table(("", " "), right=(" ",))
+    summary = make_table(("", ""))
     summary.show_header = False
     for name, value in facts.items():
         is_size = name in ("bytes", "decoded_bytes")
         shown = size(value) if is_size else f"{value:,}" if isinstance(value, int) else value
         summary.add_row(_TITLES.get(name, name), shown)
-    console.print(summary, _column_table(dataset.schema), _shard_table(shards, sizes))
+    console.print(summary, "", _column_table(dataset.schema), "", _shard_table(shards, sizes), sep="\n")
     return 0
 
 
@@ -81,19 +82,22 @@ def show_head(paths: Sequence[str], count: int, as_json: bool) -> int:
         write_json({"columns": types, "ids": ids, "samples": samples})
         return 0
     console = make_console()
-    upright = make_table(("id", *frame.columns))
+    table = make_table(("id", *frame.columns))
     for number, sample in zip(ids, samples, strict=True):
-        upright.add_row(str(number), *(_cell(value) for value in sample.values()))
-    if _fits(console, upright):
-        console.print(upright)
+        table.add_row(str(number), *(_cell(value, _LONGEST_CELL) for value in sample.values()))
+    if _natural_width(console, table) <= console.width:
+        console.print(table)
         return 0
-    # Too many columns to stand side by side: samples take their place, as many as fit.
-    shown = len(samples)
-    while shown > 1 and not _fits(console, _lying(dataset.schema, ids, samples, shown)):
-        shown -= 1
-    console.print(_lying(dataset.schema, ids, samples, shown))
+    # Too many columns to stand side by side: lay the table on its side, with as many samples as fit.
+    room = console.width - max(len(name) for name in frame.columns)
+    shown = max(min(len(samples), room // (_SHORTEST_CELL + _GAP)), 1)
+    longest = min(max(room // shown - _GAP, _SHORTEST_CELL), _LONGEST_CELL)
+    table = make_table(("column", *(f"id {number}" for number in ids[:shown])))
+    for name in frame.columns:
+        table.add_row(name, *(_cell(sample[name], longest) for sample in samples[:shown]))
+    console.print(table)
     if shown < len(samples):
-        console.print(f"{shown} of {len(samples)} samples fit here; `--json` shows all")
+        console.print(f"\n{shown} of {len(samples)} samples fit here; `--json` shows all.")
     return 0
 
 
@@ -112,13 +116,13 @@ def show_explanation(paths: Sequence[str], epoch: Epoch, as_json: bool) -> int:
         write_json(explanation.as_dict() | {"seed": epoch.seed})
         return 0
     console = make_console()
-    table = make_table(("an epoch", " "), right=(" ",))
+    table = make_table(("an epoch", ""))
     for name, value in explanation.as_dict().items():
         if name != "advice":
             table.add_row(name.replace("_", " "), _measure(name, value))
     console.print(table)
     for advice in explanation.advice:
-        console.print(f"- {advice}")
+        console.print(f"\n{advice[0].upper()}{advice[1:]}.")
     return 0
 
 
@@ -169,22 +173,14 @@ def _add_rest(table: Table, count: int, cells: int) -> None:
         table.add_row(f"and {count:,} more", *([""] * cells))
 
 
-def _lying(schema: pa.Schema, ids: Sequence[int], samples: Sequence[dict[str, Any]], count: int) -> Table:
-    """Lay a table of samples on its side: one line for each column."""
-    table = make_table(("column", "type", *(f"sample {number}" for number in ids[:count])))
-    for field in schema:
-        cells = [_cell(sample[field.name]) for sample in samples[:count]]
-        table.add_row(field.name, type_name(field.type), *cells)
-    return table
+def _natural_width(console: Console, table: Table) -> int:
+    """How wide a table is that may be as wide as it likes."""
+    return console.measure(table, options=console.options.update(width=1 << 16)).maximum
 
 
-def _fits(console: Console, table: Table) -> bool:
-    return console.measure(table, options=console.options.update(width=1 << 16)).maximum <= console.width
-
-
-def _cell(value: Any) -> str:
+def _cell(value: Any, longest: int) -> str:
     text = "null" if value is None else str(value)
-    return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _measure(name: str, value: Any) -> str:

@@ -20,6 +20,7 @@ Result = TypeVar("Result")
 
 # Threads that hang in a user's function cannot be stopped; closing waits this long for all of them.
 _PATIENCE_SECONDS = 2.0
+_LISTEN_SECONDS = 0.2  # how often a waiting thread looks whether Ctrl-C was pressed
 
 
 class Executor(Protocol):
@@ -168,7 +169,9 @@ class Task:
 
     def result(self) -> Any:
         """Wait for the outcome, and return or raise it."""
-        self._done.wait()
+        # Polars' own handler of Ctrl-C restarts a wait without end, and Python never hears of it.
+        while not self._done.wait(_LISTEN_SECONDS):
+            pass
         if self._error is not None:
             raise self._error
         return self._result

@@ -22,6 +22,10 @@ Ids = NDArray[np.int64]
 Addresses = NDArray[np.uint64]
 
 
+_LINE = 64  # bytes of a cache line
+_AHEAD = 8  # rows: far enough to hide the way to memory, near enough that the lines are still there
+
+
 def _type_pointer(typing_context: Any, address: Any, kind: Any) -> Any:
     """Cast an address to a pointer to values of that dtype."""
     pointer = types.CPointer(kind.dtype)
@@ -33,6 +37,23 @@ def _type_pointer(typing_context: Any, address: Any, kind: Any) -> Any:
 
 
 _pointer: Any = intrinsic(_type_pointer)
+
+
+def _type_prefetch(typing_context: Any, address: Any) -> Any:
+    """Ask for a cache line before it is written."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", (pointer,), kind)
+        for_writing, keep, data = (ir.Constant(number, value) for value in (1, 3, 1))
+        builder.call(prefetch, [builder.inttoptr(arguments[0], pointer), for_writing, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.uint64), generate
+
+
+_prefetch: Any = intrinsic(_type_prefetch)
 
 
 def _column_kernel(kind: Any) -> Callable[..., None]:
@@ -50,6 +71,10 @@ def _column_kernel(kind: Any) -> Callable[..., None]:
         sources = _pointer(columns.ctypes.data, types.uint64)
         width = np.uint64(columns.size * size)
         for place in range(rows.size):
+            if place + _AHEAD < rows.size:
+                coming = outputs[steps[place + _AHEAD]] + np.uint64(slots[place + _AHEAD]) * width
+                for line in range(np.uint64(0), width + np.uint64(_LINE - 1), np.uint64(_LINE)):
+                    _prefetch(coming + line)
             row = rows[place]
             target = _pointer(outputs[steps[place]] + np.uint64(slots[place]) * width, kind)
             for number in range(columns.size):

@@ -131,8 +131,16 @@ def _serve(connection: Connection) -> None:
         if broken is not None or function is None:
             connection.send((None, broken))
             continue
-        try:
-            reply = ForkingPickler.dumps((function(item), None))
-        except BaseException as error:  # a panic of a library must reach the caller too
-            reply = ForkingPickler.dumps((None, sendable(error)))
-        connection.send_bytes(reply)
+        connection.send_bytes(_reply(function, item))
+
+
+def _reply(function: Any, item: Any) -> bytes:
+    try:
+        result = function(item)
+    except BaseException as error:  # a panic of a library must reach the caller too
+        return bytes(ForkingPickler.dumps((None, sendable(error))))
+    try:
+        return bytes(ForkingPickler.dumps((result, None)))
+    except Exception as error:
+        unsent = WorkerError(f"a result of type {type(result).__name__} cannot be pickled: {error}")
+        return bytes(ForkingPickler.dumps((None, sendable(unsent))))

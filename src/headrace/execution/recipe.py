@@ -17,7 +17,7 @@ from headrace.prepare.base import Names, Step, from_frame, names_after, to_frame
 from headrace.prepare.columns import Drop, Rename, Select
 from headrace.prepare.pack import Laid, Pack, lay_out
 from headrace.prepare.threads import is_polars_dead
-from headrace.sources.base import Source
+from headrace.sources.base import Source, check_rows
 
 # Steps that only choose and name columns need no frame.
 _PROJECTIONS = (Select, Drop, Rename)
@@ -90,6 +90,7 @@ class Recipe:
         steps, columns = self._narrowed
         with measured(stats, "read"):
             batch = self.source.read(row_group, columns)
+        check_rows(batch.num_rows, row_group)  # the gather trusts that the rows it is told of are there
         with measured(stats, "prepare"):
             return self._apply(batch, steps, row_group)
 

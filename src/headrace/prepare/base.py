@@ -116,7 +116,9 @@ def from_frame(frame: pl.DataFrame) -> pa.RecordBatch:
     import polars as pl
 
     if not isinstance(frame, pl.DataFrame):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise SchemaError(f"a Polars DataFrame is needed, got {type(frame).__name__}; collect a lazy frame before")
+        raise SchemaError(
+            f"a Polars DataFrame is needed, got {type(frame).__name__}; collect a lazy frame before"
+        )
     arrays: dict[str, pa.Array] = {}
     for column in frame.iter_columns():
         if column.dtype == pl.Object:
@@ -124,7 +126,9 @@ def from_frame(frame: pl.DataFrame) -> pa.RecordBatch:
         try:
             arrays[column.name] = to_tensor(column.rechunk().to_arrow())
         except (Exception, pl.exceptions.PanicException) as error:
-            raise SchemaError(f"column `{column.name}` of type {column.dtype} has no Arrow type: {error}") from error
+            raise SchemaError(
+                f"column `{column.name}` of type {column.dtype} has no Arrow type: {error}"
+            ) from error
     return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
 
 

@@ -34,7 +34,9 @@ class Select:
         _check(self.columns, names)
         return self.columns
 
-    def narrow(self, names: Names | None, wanted: frozenset[str] | None) -> tuple[Step, frozenset[str] | None]:
+    def narrow(
+        self, names: Names | None, wanted: frozenset[str] | None
+    ) -> tuple[Step, frozenset[str] | None]:
         """Take only what is wanted of the chosen columns, but one at least, which carries the rows."""
         kept = tuple(name for name in self.columns if wanted is None or name in wanted) or self.columns[:1]
         return Select(kept), frozenset(kept)
@@ -58,7 +60,9 @@ class Drop:
             raise OptionError(f"at least one column must be kept, but {list(self.columns)} are all there are")
         return left
 
-    def narrow(self, names: Names | None, wanted: frozenset[str] | None) -> tuple[Step, frozenset[str] | None]:
+    def narrow(
+        self, names: Names | None, wanted: frozenset[str] | None
+    ) -> tuple[Step, frozenset[str] | None]:
         """Where the names are known, select what is left of them, so that the rest is not even read."""
         if names is not None:
             return Select(self.output_names(names)).narrow(names, wanted)
@@ -86,10 +90,14 @@ class Rename:
         _check(tuple(self.mapping), names)
         renamed = tuple(self.mapping.get(name, name) for name in names)
         if len(set(renamed)) != len(renamed):
-            raise OptionError(f"column names must be unique, but renaming by {dict(self.mapping)} gives {renamed}")
+            raise OptionError(
+                f"column names must be unique, but renaming by {dict(self.mapping)} gives {renamed}"
+            )
         return renamed
 
-    def narrow(self, names: Names | None, wanted: frozenset[str] | None) -> tuple[Step, frozenset[str] | None]:
+    def narrow(
+        self, names: Names | None, wanted: frozenset[str] | None
+    ) -> tuple[Step, frozenset[str] | None]:
         """Translate the wanted names back."""
         if wanted is None:
             return self, None
@@ -137,7 +145,9 @@ class WithColumns:
         added = (expression.meta.output_name() for expression in self.expressions)
         return tuple(dict.fromkeys((*names, *added)))
 
-    def narrow(self, names: Names | None, wanted: frozenset[str] | None) -> tuple[Step, frozenset[str] | None]:
+    def narrow(
+        self, names: Names | None, wanted: frozenset[str] | None
+    ) -> tuple[Step, frozenset[str] | None]:
         """Leave out expressions whose result nobody wants."""
         if wanted is None or any(expression.meta.has_multiple_outputs() for expression in self.expressions):
             return self, None
@@ -169,13 +179,17 @@ class Map:
         if not callable(self.function):
             raise OptionError(f"`map` takes a function of a Polars frame, got {self.function!r}")
         if not self.identity:
-            identity = digest("map", self.version) if self.version is not None else digest("map", self.function)
+            identity = (
+                digest("map", self.version) if self.version is not None else digest("map", self.function)
+            )
             object.__setattr__(self, "identity", identity)
 
     def output_names(self, names: Names) -> None:
         """Only running the function can tell."""
 
-    def narrow(self, names: Names | None, wanted: frozenset[str] | None) -> tuple[Step, frozenset[str] | None]:
+    def narrow(
+        self, names: Names | None, wanted: frozenset[str] | None
+    ) -> tuple[Step, frozenset[str] | None]:
         """The function may look at any column."""
         return self, None
 
@@ -267,7 +281,9 @@ def _rewritten(node: Any) -> Any:
             for part in parts:
                 tree = {"BinaryExpr": {"left": tree, "op": "Plus", "right": _rewritten(part)}}
             return tree
-        case {"Function": {"input": [tested, {"Literal": {"Series": _}}], "function": {"Boolean": {"IsIn": _}}}}:
+        case {
+            "Function": {"input": [tested, {"Literal": {"Series": _}}], "function": {"Boolean": {"IsIn": _}}}
+        }:
             return _rewritten(tested)
         case _:
             return {key: _rewritten(member) for key, member in members.items()}

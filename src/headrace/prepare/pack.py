@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from headrace.errors import OptionError, SchemaError
+from headrace.errors import OptionError, SchemaError, UnknownColumnError
+from headrace.prepare.tensors import count_null_numbers, tensor_shape, tensor_to_numpy, tensor_values
 
 Array = NDArray[Any]
 
@@ -60,6 +61,14 @@ class Pack:
         unknown = set(self.dtype or {}) - set(self.groups)
         if unknown:
             raise OptionError(f"`dtype` names arrays that `pack` does not make: {sorted(unknown)}")
+        for name, dtype in (self.dtype or {}).items():
+            _check_dtype(name, dtype)
+        masks = [f"{name}_null_mask" for name in self.groups] if self.null_mask else []
+        twice = [name for name in masks if name in self.groups]
+        if twice:
+            raise OptionError(
+                f"`null_mask=True` makes an array `{twice[0]}`, so no other one can have that name"
+            )
 
     @property
     def columns(self) -> frozenset[str]:
@@ -75,6 +84,9 @@ class Pack:
             SchemaError: A column has nulls or no fixed width; the message names it.
         """
         laid: dict[str, Laid] = {}
+        missing = sorted(self.columns - set(batch.schema.names))
+        if missing:
+            raise UnknownColumnError.from_names(missing, batch.schema.names, f"{where}, after the last step,")
         for name, group in self.groups.items():
             wanted = None if self.dtype is None else self.dtype.get(name)
             if isinstance(group, str):
@@ -87,9 +99,18 @@ class Pack:
 
     def _single(self, column: pa.Array, name: str, dtype: str | None, where: object) -> Laid:
         laid = lay_out_column(column, name, where, self.null_mask)
-        return _cast(laid, dtype, name, where) if isinstance(laid, np.ndarray) and dtype else laid
+        if dtype is None:
+            return laid
+        if not isinstance(laid, np.ndarray):
+            raise SchemaError(
+                f"{where}, column `{name}`: {column.type} has no fixed width and so cannot become {dtype} by `dtype=`; "
+                "turn it into numbers before"
+            )
+        return _cast(laid, dtype, name, where)
 
-    def _stack(self, columns: Sequence[pa.Array], names: tuple[str, ...], dtype: str | None, where: object) -> Stack:
+    def _stack(
+        self, columns: Sequence[pa.Array], names: tuple[str, ...], dtype: str | None, where: object
+    ) -> Stack:
         parts: list[Array] = []
         for column, name in zip(columns, names, strict=True):
             laid = lay_out_column(column, name, where, self.null_mask)
@@ -108,6 +129,15 @@ class Pack:
         )
 
 
+def _check_dtype(name: str, dtype: Any) -> None:
+    try:
+        kind = np.dtype(dtype).kind if dtype is not None else ""
+    except TypeError:
+        kind = ""
+    if kind not in tuple("biuf"):
+        raise OptionError(f'`dtype` of `{name}` must name numbers, like "float32" or "int64", got {dtype!r}')
+
+
 def lay_out(batch: pa.RecordBatch, where: object) -> dict[str, Laid]:
     """Turn every column into an array of its own, or leave it in Arrow if it has no fixed width."""
     return {
@@ -123,25 +153,32 @@ def lay_out_column(column: pa.Array, name: str, where: object, null_mask: bool =
     mask goes along.
     """
     kind = column.type
-    if isinstance(kind, pa.FixedShapeTensorType):
-        if column.null_count:
-            raise _null_error(column, name, where)
-        return column.to_numpy_ndarray()
     if pa.types.is_dictionary(kind):
-        return column.dictionary_decode()
+        return lay_out_column(column.dictionary_decode(), name, where, null_mask)
+    if tensor_shape(kind):
+        return _lay_out_tensor(column, name, where, null_mask)
     if not _has_fixed_width(kind):
         return column
-    if column.null_count:
-        if pa.types.is_floating(kind):
-            return column.to_numpy(zero_copy_only=False)
+    if column.null_count and not pa.types.is_floating(kind):
         if not null_mask:
-            raise _null_error(column, name, where)
-        column = pc.fill_null(column, pa.scalar(0).cast(kind) if not pa.types.is_boolean(kind) else False)
-    if pa.types.is_boolean(kind):
-        return column.to_numpy(zero_copy_only=False)
-    if pa.types.is_date(kind):
-        return column.to_numpy(zero_copy_only=False).astype("datetime64[D]")
-    return column.to_numpy()
+            raise _null_error(column, name, where, column.null_count)
+        column = pc.fill_null(column, pa.scalar(False) if pa.types.is_boolean(kind) else pa.scalar(0, kind))
+    array: Array = column.to_numpy(zero_copy_only=False)
+    return array.astype("datetime64[D]") if pa.types.is_date(kind) else array
+
+
+def _lay_out_tensor(column: pa.Array, name: str, where: object, null_mask: bool) -> Array:
+    values = tensor_values(column)
+    if values is None:
+        raise SchemaError(
+            f"{where}, column `{name}`: lists inside a sample are null, so that it has no shape; fill them before"
+        )
+    if not pa.types.is_floating(values.type):
+        # A mask tells which samples are null, not which numbers inside a sample.
+        nulls = count_null_numbers(column, values) or (0 if null_mask else column.null_count)
+        if nulls:
+            raise _null_error(column, name, where, nulls)
+    return tensor_to_numpy(column, values)
 
 
 def _has_fixed_width(kind: pa.DataType) -> bool:
@@ -149,9 +186,9 @@ def _has_fixed_width(kind: pa.DataType) -> bool:
     return is_number or pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_date(kind)
 
 
-def _null_error(column: pa.Array, name: str, where: object) -> SchemaError:
+def _null_error(column: pa.Array, name: str, where: object, nulls: int) -> SchemaError:
     return SchemaError(
-        f"{where}, column `{name}`: {column.null_count} of {len(column)} values of type {column.type} are null, "
+        f"{where}, column `{name}`: {nulls} of {len(column)} values of type {column.type} are null, "
         "and no number of that type can stand for them; fill them before (`FillMissing`, or "
         f'`with_columns(pl.col("{name}").fill_null(...))`), or use `pack(null_mask=True)`'
     )
@@ -164,6 +201,7 @@ def _null_mask(batch: pa.RecordBatch, group: str | tuple[str, ...]) -> Laid:
 
 
 def _cast(part: Array, dtype: Any, name: str, where: object, exact: bool = False) -> Array:
+    """Change the dtype; what the new one cannot hold at all is refused, digits may be rounded."""
     wanted = np.dtype(dtype)
     if part.dtype == wanted:
         return part
@@ -173,4 +211,30 @@ def _cast(part: Array, dtype: Any, name: str, where: object, exact: bool = False
                 f"{where}, column `{name}`: whole numbers beyond 2**53 lose digits beside floats; pack them into an "
                 "array of their own, or choose by `dtype=`"
             )
-    return part.astype(wanted)
+    if part.dtype.kind not in "biuf":
+        raise SchemaError(
+            f"{where}, column `{name}`: {part.dtype} cannot become {wanted} by `dtype=`; cast it before"
+        )
+    if wanted.kind in "iu" and part.size and not np.can_cast(part.dtype, wanted):
+        _check_range(part, wanted, name, where)
+    try:
+        with np.errstate(over="raise"):
+            return part.astype(wanted)
+    except FloatingPointError as error:
+        raise _range_error(f"between {part.min()} and {part.max()}", wanted, name, where) from error
+
+
+def _check_range(part: Array, wanted: np.dtype[Any], name: str, where: object) -> None:
+    limits = np.iinfo(wanted)
+    low, high = part.min(), part.max()
+    if not np.isfinite(low) or not np.isfinite(high):
+        raise _range_error("NaN (or null) or infinity", wanted, name, where)
+    if int(low) < limits.min or int(high) > limits.max:
+        raise _range_error(f"between {low} and {high}", wanted, name, where)
+
+
+def _range_error(got: str, wanted: np.dtype[Any], name: str, where: object) -> SchemaError:
+    return SchemaError(
+        f"{where}, column `{name}`: `dtype=` asks for {wanted}, which cannot hold values that are {got}; choose a "
+        "larger dtype, or fill and clip them before"
+    )

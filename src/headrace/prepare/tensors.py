@@ -18,7 +18,8 @@ def tensor_shape(kind: pa.DataType) -> tuple[int, ...]:
         ((3, 4), ())
     """
     if isinstance(kind, pa.FixedShapeTensorType):
-        return tuple(kind.shape) if kind.permutation is None else ()
+        is_plain = kind.permutation is None or list(kind.permutation) == list(range(len(kind.shape)))
+        return tuple(kind.shape) if is_plain else ()
     shape: list[int] = []
     while pa.types.is_fixed_size_list(kind):
         shape.append(kind.list_size)

@@ -19,8 +19,9 @@ from headrace.manifest import RowGroup
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
-_FIXED_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+_FIXED_WIDTHS = {"BOOLEAN": 1 / 8, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
 _SHOWN = 6
+_MOST_ROWS = 1 << 16  # of one step; more rows at a time are no faster
 
 
 def parse_bytes(size: int | str | None) -> int:
@@ -39,11 +40,13 @@ def parse_bytes(size: int | str | None) -> int:
         unit = digits.lstrip("0123456789.").strip()
         try:
             value = int(float(digits[: len(digits) - len(unit)]) * _UNITS[unit])
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OverflowError):
             value = 0
         if value > 0:
             return value
-    raise OptionError(f'a size must be a positive number of bytes or a text like "20GB" or "512MiB", got {size!r}')
+    raise OptionError(
+        f'a size must be a positive number of bytes or a text like "20GB" or "512MiB", got {size!r}'
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,39 +55,81 @@ class PlannedColumn:
 
     Attributes:
         least: What it takes at the least.
-        most: What it takes at the most; more than `least` where a dictionary is written out.
+        most: What it takes at the most; more than `least` where values are stored once and
+            repeated by reference.
+        dictionaries: Paths of the text below it that is stored by dictionary.
+        stepwise: Whether text is stored by differences, so that only decoding it bit by bit tells.
+        per_row: At the most so many bytes in a row, on average.
     """
 
     least: int
     most: int
+    dictionaries: tuple[str, ...] = ()
+    stepwise: bool = False
+    per_row: int = 0
 
     @property
     def doubtful(self) -> bool:
         """Whether only decoding can tell."""
         return self.most > self.least
 
+    def plus(self, other: PlannedColumn) -> PlannedColumn:
+        """Add what another part of the same column takes."""
+        return PlannedColumn(
+            self.least + other.least,
+            self.most + other.most,
+            self.dictionaries + other.dictionaries,
+            self.stepwise or other.stepwise,
+            self.per_row + other.per_row,
+        )
+
 
 def plan_bytes(
     metadata: pq.FileMetaData, index: int, schema: pa.Schema, columns: Sequence[str]
 ) -> dict[str, PlannedColumn]:
     """Sum up the footer's sizes for each wanted column of a row group."""
-    wanted = set(columns)
     planned = dict.fromkeys(columns, PlannedColumn(0, 0))
     group = metadata.row_group(index)
-    for number in range(metadata.num_columns):
-        chunk = group.column(number)
-        path = chunk.path_in_schema
-        name = path if path in wanted else path.split(".", 1)[0]
-        if name not in wanted:
-            continue
-        stored = max(chunk.total_uncompressed_size, 0)
-        width = _FIXED_WIDTHS.get(chunk.physical_type)
-        least = max(chunk.num_values * width if width else 0, stored)
-        is_flat_text = width is None and name == path and chunk.has_dictionary_page
-        is_text = pa.types.is_string(schema.field(name).type) or pa.types.is_binary(schema.field(name).type)
-        most = chunk.num_values * stored if is_flat_text and is_text else least
-        planned[name] = PlannedColumn(planned[name].least + least, planned[name].most + max(most, least))
+    for name, number in zip(_owners(metadata, schema), range(metadata.num_columns), strict=True):
+        if name in planned:
+            width = _width(metadata.schema.column(number))
+            planned[name] = planned[name].plus(_plan_chunk(group.column(number), width, group.num_rows))
     return planned
+
+
+def _plan_chunk(chunk: pq.ColumnChunkMetaData, width: float, rows: int) -> PlannedColumn:
+    stored = max(chunk.total_uncompressed_size, 0)
+    least = max(int(chunk.num_values * width), stored)
+    stepwise = "DELTA_BYTE_ARRAY" in chunk.encodings
+    if width or not (stepwise or chunk.has_dictionary_page):
+        return PlannedColumn(least, least)
+    per_row = stored * -(-chunk.num_values // max(rows, 1))
+    paths = () if stepwise else (chunk.path_in_schema,)
+    return PlannedColumn(least, max(chunk.num_values * stored, least), paths, stepwise, per_row)
+
+
+def _width(column: pq.ColumnSchema) -> float:
+    """Bytes of one decoded value, 0 for text."""
+    if column.physical_type == "FIXED_LEN_BYTE_ARRAY":
+        return column.length
+    return _FIXED_WIDTHS.get(column.physical_type, 0)
+
+
+def _owners(metadata: pq.FileMetaData, schema: pa.Schema) -> list[str]:
+    """Name the column that each leaf of the file belongs to; a path alone does not tell, as names may hold dots."""
+    owners = [field.name for field in schema for _ in range(_count_leaves(field.type))]
+    if len(owners) == metadata.num_columns:
+        return owners
+    paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
+    return [path if path in schema.names else path.split(".", 1)[0] for path in paths]
+
+
+def _count_leaves(kind: pa.DataType) -> int:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _count_leaves(kind.storage_type)
+    if pa.types.is_nested(kind):
+        return sum(_count_leaves(kind.field(place).type) for place in range(kind.num_fields))
+    return 1
 
 
 def check_planned(planned: Mapping[str, PlannedColumn], limit: int, row_group: RowGroup) -> None:
@@ -92,26 +137,72 @@ def check_planned(planned: Mapping[str, PlannedColumn], limit: int, row_group: R
     _check({name: column.least for name, column in planned.items()}, limit, row_group)
 
 
-def check_decoded(table: pa.Table, schema: pa.Schema, limit: int, row_group: RowGroup) -> pa.Table:
-    """Refuse decoded columns that are too large, and write dictionaries out where they fit."""
-    sizes = {name: _written_out(table.column(name)) for name in table.schema.names}
+def decode(
+    file: pq.ParquetFile,
+    row_group: RowGroup,
+    planned: Mapping[str, PlannedColumn],
+    schema: pa.Schema,
+    limit: int,
+) -> pa.Table:
+    """Decode the planned columns of a row group, and refuse them once they are too large.
+
+    Args:
+        file: Opened so that the `dictionaries` of doubtful columns stay dictionaries.
+        row_group: Which one.
+        planned: Each wanted column's plan.
+        schema: The file's own schema.
+        limit: The most bytes that all columns may take.
+
+    Raises:
+        MemoryLimitError: They take more; the message shows the sum.
+    """
+    stepwise = [name for name, column in planned.items() if column.stepwise and column.most > limit]
+    whole = [name for name in planned if name not in stepwise]
+    table = file.read_row_group(row_group.index, columns=whole, use_threads=False).select(whole)
+    sizes = {name: sum(_written_out(chunk) for chunk in table.column(name).chunks) for name in whole}
     _check(sizes, limit, row_group)
-    for place, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type) and not pa.types.is_dictionary(schema.field(field.name).type):
-            plain = table.column(place).cast(schema.field(field.name).type)
-            table = table.set_column(place, field.name, plain)
-    return table
+    for place, name in enumerate(whole):
+        kind = schema.field(name).type
+        if table.schema.field(name).type != kind:
+            table = table.set_column(place, name, table.column(name).cast(kind))
+    for name in stepwise:
+        chunks = _decode_stepwise(file, row_group, name, planned[name], limit, sizes)
+        table = table.append_column(name, pa.chunked_array(chunks, schema.field(name).type))
+    return table.select(list(planned))
 
 
-def _written_out(column: pa.ChunkedArray) -> int:
+def _decode_stepwise(
+    file: pq.ParquetFile,
+    row_group: RowGroup,
+    name: str,
+    plan: PlannedColumn,
+    limit: int,
+    sizes: dict[str, int],
+) -> list[pa.Array]:
+    """Decode so few rows at a time that no step of it can pass the limit by much."""
+    rows = min(max(limit // (4 * max(plan.per_row, 1)), 1), _MOST_ROWS)
+    chunks: list[pa.Array] = []
+    sizes[name] = 0
+    for batch in file.iter_batches(rows, row_groups=[row_group.index], columns=[name], use_threads=False):
+        chunks.append(batch.column(name))
+        sizes[name] += chunks[-1].nbytes
+        _check(sizes, limit, row_group)
+    return chunks
+
+
+def _written_out(array: pa.Array) -> int:
     """Bytes of a column once no dictionary is left."""
-    if not pa.types.is_dictionary(column.type):
-        return column.nbytes
-    total = 0
-    for chunk in column.chunks:
-        lengths = pc.binary_length(chunk.dictionary)
-        total += pc.sum(pc.take(lengths, chunk.indices).cast(pa.int64())).as_py() or 0
-    return total
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        lengths = pc.binary_length(array.dictionary)
+        return 4 * len(array) + (pc.sum(pc.take(lengths, array.indices).cast(pa.int64())).as_py() or 0)
+    if pa.types.is_struct(kind):
+        return sum(_written_out(part) for part in array.flatten())
+    if pa.types.is_map(kind):
+        return array.nbytes + sum(_written_out(part) for part in (array.keys, array.items))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return 4 * len(array) + _written_out(array.flatten())
+    return array.nbytes
 
 
 def _check(sizes: Mapping[str, int], limit: int, row_group: RowGroup) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import unquote
 
 from headrace.errors import ChangedSourceError, MissingSourceError, OptionError, SourceError
@@ -73,63 +74,91 @@ def find_files(paths: Paths) -> list[ShardFile]:
     """
     if isinstance(paths, (str, os.PathLike)):
         return _find(os.fspath(paths))
-    found = [file for path in paths for file in _find(os.fspath(path))]
+    found = [file for path in _listed(paths) for file in _find(path)]
     if not found:
         raise MissingSourceError("a list of paths must name at least one file, got an empty list")
     seen: set[str] = set()
     for file in found:
-        if file.path in seen:
+        place = os.path.abspath(file.path)
+        if place in seen:
             raise OptionError(f"{file.path} is named twice; to repeat samples, use `rows` or `sample`")
-        seen.add(file.path)
+        seen.add(place)
     return found
+
+
+def _listed(paths: Any) -> list[str]:
+    """Check what was given as a list of paths."""
+    if not isinstance(paths, Iterable) or isinstance(paths, (bytes, Mapping)):
+        raise OptionError(f"a path must be a text, a `pathlib.Path` or a list of those, got {paths!r}")
+    listed = list(cast("Iterable[Any]", paths))
+    for path in listed:
+        if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+            raise OptionError(f"a path must be a text or a `pathlib.Path`, got {path!r} in a list of paths")
+    return [os.fspath(path) for path in listed]
 
 
 def _find(path: str) -> list[ShardFile]:
     if re.match(r"^[a-z0-9+]{2,}://", path):
         raise OptionError(f"{path}: only local files can be opened, no URLs")
+    if not path or "\0" in path:
+        raise OptionError(f"a path must be a non-empty text without zero bytes, got {path!r}")
     path = os.path.expanduser(path)
     if os.path.isdir(path):
         files = _files_below(path)
         if not files:
             raise MissingSourceError(f"{path}: the folder holds no data files")
         return files
-    if os.path.exists(path) or not glob.has_magic(path):
-        if not os.path.exists(path):
+    if os.path.lexists(path) or not glob.has_magic(path):
+        if not os.path.lexists(path):
             raise MissingSourceError(f"{path}: no such file or folder")
-        return [ShardFile(path)]
-    matches = [match for match in glob.glob(path, recursive=True) if not _is_hidden(match)]
+        return [_shard_file(path)]
+    fixed = next(place for place, part in enumerate(Path(path).parts) if glob.has_magic(part))
+    matches = [
+        match
+        for match in glob.glob(path, recursive=True)
+        if not any(_is_hidden(part) for part in Path(match).parts[fixed:])
+    ]
     files = [file for match in natural_sort(matches) for file in _expand_match(match)]
-    unique = list({file.path: file for file in files}.values())
+    unique = list({os.path.abspath(file.path): file for file in files}.values())
     if not unique:
         raise MissingSourceError(f"{path}: the pattern matches no file")
     return unique
 
 
 def _expand_match(match: str) -> list[ShardFile]:
-    if os.path.isdir(match):
-        return _files_below(match)
-    return [ShardFile(match, _partitions(Path(match).parent.parts))]
+    return _files_below(match) if os.path.isdir(match) else [_shard_file(match)]
 
 
 def _files_below(folder: str) -> list[ShardFile]:
+    """List the data files in a folder and those below it, behind links too, each folder once."""
     files: list[str] = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not _is_hidden(name)]
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+        place = os.path.realpath(parent)
+        if place in seen:  # links may lead in circles
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = natural_sort(name for name in folders if not _is_hidden(name))
         files.extend(os.path.join(parent, name) for name in names if not _is_hidden(name))
-    root = Path(folder)
-    own = _partitions(root.parts)
-    return [
-        ShardFile(path, own | _partitions(Path(path).relative_to(root).parent.parts)) for path in natural_sort(files)
-    ]
+    return [_shard_file(path) for path in natural_sort(files)]
 
 
-def _partitions(parts: Iterable[str]) -> dict[str, str | None]:
-    pairs = (part.split("=", 1) for part in parts if "=" in part)
-    return {unquote(key): None if value == _NULL_PARTITION else unquote(value) for key, value in pairs}
+def _refuse_folder(error: OSError) -> None:
+    raise SourceError(f"{error.filename}: the folder cannot be read: {error.strerror}") from error
 
 
-def _is_hidden(path: str) -> bool:
-    return os.path.basename(path.rstrip(os.sep)).startswith((".", "_"))
+def _shard_file(path: str) -> ShardFile:
+    parts = [part for part in Path(path).parent.parts if "=" in part]
+    pairs = (part.split("=", 1) for part in parts)
+    return ShardFile(
+        path, {unquote(key): None if value == _NULL_PARTITION else unquote(value) for key, value in pairs}
+    )
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a name says that it is no data: `_SUCCESS`, `.crc`; but `_k=1` is a partition."""
+    return name not in (".", "..") and (name.startswith(".") or (name.startswith("_") and "=" not in name))
 
 
 def natural_sort(paths: Iterable[str]) -> list[str]:
@@ -142,6 +171,6 @@ def natural_sort(paths: Iterable[str]) -> list[str]:
 
     def key(path: str) -> tuple[list[tuple[int, int, str]], str]:
         pieces = re.findall(r"\d+|\D+", path)
-        return [(0, int(piece), "") if piece.isdigit() else (1, 0, piece) for piece in pieces], path
+        return [(0, int(piece), "") if piece[0].isdecimal() else (1, 0, piece) for piece in pieces], path
 
     return sorted(paths, key=key)

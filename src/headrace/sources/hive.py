@@ -30,9 +30,12 @@ def partition_fields(files: Sequence[ShardFile]) -> dict[str, pa.DataType]:
 
 
 def partition_column(value: str | None, kind: pa.DataType, rows: int) -> pa.Array:
-    """One value for all rows."""
-    scalar = pa.scalar(None if value is None else (int(value) if pa.types.is_integer(kind) else value), kind)
-    return pa.repeat(scalar, rows)
+    """One value for all rows.
+
+    Raises:
+        pyarrow.ArrowInvalid: The value is none of that type.
+    """
+    return pa.repeat(pa.scalar(value, pa.string()).cast(kind), rows)
 
 
 def _type_of(values: Sequence[str | None]) -> pa.DataType:

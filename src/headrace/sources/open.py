@@ -37,13 +37,21 @@ def open_source(paths: Paths, format: str | None, options: Any, memory_limit: in
 
 def _sniff(files: Sequence[ShardFile]) -> str:
     """Tell the format by the files' first bytes; they must all agree."""
-    foreign = [(file.path, head) for file in files if not (head := _head(file.path)).startswith(_MAGICS["parquet"])]
+    foreign = [
+        (file.path, head) for file in files if not (head := _head(file.path)).startswith(_MAGICS["parquet"])
+    ]
     if not foreign:
         return "parquet"
     path, head = foreign[0]
     if len(foreign) == len(files) or path.lower().endswith(_SUFFIXES["parquet"]):
         what = "is empty (0 bytes)" if not head else f"begins with {head!r}"
-        raise CorruptSourceError(f"{path}: the file {what}, which is no Parquet file (those begin with b'PAR1')")
+        if head.startswith(b"PARE"):
+            raise CorruptSourceError(
+                f"{path}: the file is encrypted, which cannot be read; decrypt it before"
+            )
+        raise CorruptSourceError(
+            f"{path}: the file {what}, which is no Parquet file (those begin with b'PAR1')"
+        )
     names = ", ".join(name for name, _ in foreign[:_SHOWN])
     more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
     raise SourceError(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headrace.errors import CorruptSourceError, HeadraceError, OptionError, SourceError
+from headrace.errors import CorruptSourceError, HeadraceError, MemoryLimitError, OptionError, SourceError
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
 from headrace.sources.base import check_columns, check_rows
-from headrace.sources.budget import check_decoded, check_planned, plan_bytes
+from headrace.sources.budget import check_planned, decode, plan_bytes
 from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.hive import partition_fields
 from headrace.sources.schemas import conform, unify
@@ -23,6 +24,8 @@ from headrace.sources.schemas import conform, unify
 # Footers up to this size arrive with the first read of a file's tail.
 _TAIL_BYTES = 1 << 16
 _MAGIC = b"PAR1"
+_MOST_ROWS = 1 << 40  # of one row group; no file holds as many, so a footer that says more is damaged
+_MOST_BYTES = 1 << 50
 _OPENERS = 8  # threads that read footers; opening waits for the disk, not for a core
 
 
@@ -46,7 +49,9 @@ class ParquetOptions:
 
     def __post_init__(self) -> None:
         if self.on_schema_change not in ("error", "fill", "cast"):
-            raise OptionError(f'`on_schema_change` must be "error", "fill" or "cast", got {self.on_schema_change!r}')
+            raise OptionError(
+                f'`on_schema_change` must be "error", "fill" or "cast", got {self.on_schema_change!r}'
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ class ParquetSource:
             footers = tuple(pool.map(read_footer, [file.path for file in shards]))
         source = ParquetSource(shards, footers, options, memory_limit)
         assert source.schema is not None  # shards that do not fit together are refused here
+        assert source.manifest is not None  # and so are footers that cannot be right
         return source
 
     @cached_property
@@ -123,14 +129,15 @@ class ParquetSource:
         check_columns(columns, self.schema, f"the Parquet data set of {row_group.name}")
         file, footer = self.files[row_group.shard], self.footers[row_group.shard]
         footer.stamp.check(file.path)
-        stored = [name for name in columns if name in footer.schema.names]
+        known = set(footer.schema.names)
+        stored = [name for name in columns if name in known]
         try:
             table = self._decode(file.path, footer, row_group, stored)
         except HeadraceError:
             raise
         except Exception as error:
             footer.stamp.check(file.path)
-            raise CorruptSourceError(f"{row_group}: cannot be decoded: {error}") from error
+            raise self._explained(error, footer, row_group, stored) from error
         check_rows(table.num_rows if stored else row_group.rows, row_group)
         footer.stamp.check(file.path)
         wanted = pa.schema([self.schema.field(name) for name in columns])
@@ -143,20 +150,31 @@ class ParquetSource:
             return pa.table({})
         planned = plan_bytes(footer.metadata, row_group.index, footer.schema, columns)
         check_planned(planned, self.memory_limit, row_group)
-        doubtful = [name for name, column in planned.items() if column.doubtful and self._over(planned)]
+        is_doubtful = sum(column.most for column in planned.values()) > self.memory_limit
+        dictionaries = [path for column in planned.values() for path in column.dictionaries if is_doubtful]
         with pq.ParquetFile(
             path,
             metadata=footer.metadata,
-            read_dictionary=doubtful or None,
+            read_dictionary=dictionaries or None,
             page_checksum_verification=self.options.verify_checksums,
             arrow_extensions_enabled=True,
         ) as file:
-            table = file.read_row_group(row_group.index, columns=columns, use_threads=False)
-        return check_decoded(table, footer.schema, self.memory_limit, row_group).select(columns)
+            return decode(file, row_group, planned, footer.schema, self.memory_limit)
 
-    def _over(self, planned: dict[str, Any]) -> bool:
-        """Whether dictionaries, written out, could pass the memory limit."""
-        return sum(column.most for column in planned.values()) > self.memory_limit
+    def _explained(
+        self, error: Exception, footer: Footer, row_group: RowGroup, columns: list[str]
+    ) -> HeadraceError:
+        """Word an error of the decoder, with the column that it is about if one can be told."""
+        if isinstance(error, MemoryError):
+            return MemoryLimitError(f"{row_group}: the machine has too little memory to decode it: {error}")
+        column = ""
+        for name in columns:
+            try:
+                self._decode(row_group.name, footer, row_group, [name])
+            except Exception:
+                column = f", column `{name}`"
+                break
+        return CorruptSourceError(f"{row_group}{column}: cannot be decoded, so write the file again: {error}")
 
 
 def read_footer(path: str) -> Footer:
@@ -177,31 +195,44 @@ def read_footer(path: str) -> Footer:
                 tail = file.read()
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    if head == b"PARE" or tail[-4:] == b"PARE":
+        raise CorruptSourceError(f"{path}: the file is encrypted, which cannot be read; decrypt it before")
     if stamp.size == 0:
-        raise CorruptSourceError(f"{path}: the file is empty (0 bytes); its writer was stopped, so write it again")
+        raise CorruptSourceError(
+            f"{path}: the file is empty (0 bytes); its writer was stopped, so write it again"
+        )
     if head != _MAGIC or tail[-4:] != _MAGIC or length > stamp.size:
         raise CorruptSourceError(
             f"{path}: a Parquet file must begin and end with {_MAGIC!r}, got {head!r} and {tail[-4:]!r} in "
             f"{stamp.size} bytes; the file is cut off or of another format"
         )
+    stamp.check(path)
     try:
         metadata = pq.read_metadata(pa.BufferReader(tail))
-        schema = metadata.schema.to_arrow_schema().remove_metadata()
+        schema = pa.schema([field.remove_metadata() for field in metadata.schema.to_arrow_schema()])
+        names = schema.names
     except Exception as error:
         raise CorruptSourceError(f"{path}: the footer cannot be decoded: {error}") from error
-    if len(set(schema.names)) != len(schema.names):
-        raise CorruptSourceError(f"{path}: column names must be unique, got {schema.names}")
-    return Footer(metadata, schema, digest("parquet", stamp.size, tail[-length:]), stamp)
+    if len(set(names)) != len(names):
+        raise CorruptSourceError(f"{path}: column names must be unique, got {names}")
+    # More of the tail than the footer: where a footer has no statistics, it may outlive a rewrite.
+    contents = hashlib.blake2b(tail, digest_size=16).hexdigest()
+    return Footer(metadata, schema, digest("parquet", stamp.size, contents), stamp)
 
 
 def _shard(file: ShardFile, footer: Footer, fixed: int, has_variable: bool) -> Shard:
     metadata = footer.metadata
-    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    rows = tuple(group.num_rows for group in groups)
-    if any(count < 0 for count in rows):
-        raise CorruptSourceError(f"{file.path}: a row group cannot hold {min(rows)} rows; the footer is damaged")
-    # Columns without a fixed width are about as large decoded as they are uncompressed.
-    sizes = tuple(group.num_rows * fixed + (group.total_byte_size if has_variable else 0) for group in groups)
+    try:
+        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+        # Columns without a fixed width are about as large decoded as they are uncompressed.
+        sized = [(group.num_rows, max(group.total_byte_size, 0) if has_variable else 0) for group in groups]
+    except Exception as error:
+        raise CorruptSourceError(f"{file.path}: the footer cannot be decoded: {error}") from error
+    rows = tuple(count for count, _ in sized)
+    if any(count < 0 or count > _MOST_ROWS for count in rows):
+        worst = min(rows) if min(rows) < 0 else max(rows)
+        raise CorruptSourceError(f"{file.path}: a row group cannot hold {worst} rows; the footer is damaged")
+    sizes = tuple(min(count * fixed + variable, _MOST_BYTES) for count, variable in sized)
     return Shard(file.path, rows, sizes, digest(footer.identity, sorted(file.partitions.items())))
 
 

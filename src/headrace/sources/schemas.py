@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from headrace.errors import CorruptSourceError, SchemaError
+from headrace.errors import SchemaError, SourceError
 from headrace.manifest import RowGroup
 from headrace.sources.hive import partition_column
 
@@ -27,48 +27,44 @@ def unify(schemas: Sequence[pa.Schema], names: Sequence[str], on_change: str) ->
     first = schemas[0]
     if all(schema.equals(first) for schema in schemas):
         return first
+    shards = list(zip(schemas, names, strict=True))
     columns: dict[str, pa.DataType] = {}
-    for schema, shard in zip(schemas, names, strict=True):
+    for schema in schemas:
         for field in schema:
             known = columns.setdefault(field.name, field.type)
             if known != field.type:
-                columns[field.name] = _common_type(field.name, known, field.type, shard, on_change, schemas, names)
+                columns[field.name] = _common_type(field.name, known, field.type, shards, on_change)
     if on_change == "error":
         for name in columns:
-            lacking = [shard for schema, shard in zip(schemas, names, strict=True) if name not in schema.names]
+            lacking = [shard for schema, shard in shards if name not in schema.names]
             if lacking:
                 raise SchemaError(
                     f"column `{name}` is missing in {_listed(lacking)} and present in the other shards; "
                     'pass `ParquetOptions(on_schema_change="fill")` to fill it with nulls'
                 )
-    order = [*first.names, *(name for name in columns if name not in first.names)]
-    return pa.schema([pa.field(name, columns[name]) for name in order])
+    return pa.schema([pa.field(name, kind) for name, kind in columns.items()])
 
 
 def _common_type(
     name: str,
     known: pa.DataType,
     found: pa.DataType,
-    shard: str,
+    shards: Sequence[tuple[pa.Schema, str]],
     on_change: str,
-    schemas: Sequence[pa.Schema],
-    names: Sequence[str],
 ) -> pa.DataType:
-    if on_change == "cast":
-        try:
-            pair = [pa.schema([pa.field(name, kind)]) for kind in (known, found)]
-            return pa.unify_schemas(pair, promote_options="permissive").field(0).type
-        except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-            raise SchemaError(f"column `{name}` is {known} and, in {shard}, {found}, which have no common type") from error
     differing = [
-        other
-        for schema, other in zip(schemas, names, strict=True)
-        if name in schema.names and schema.field(name).type == found
+        shard for schema, shard in shards if name in schema.names and schema.field(name).type == found
     ]
-    raise SchemaError(
-        f"column `{name}` must have one type in all shards, got {known} and, in {_listed(differing)}, {found}; "
-        'pass `ParquetOptions(on_schema_change="cast")` to cast to a common type'
+    what = (
+        f"column `{name}` must have one type in all shards, got {known} and, in {_listed(differing)}, {found}"
     )
+    if on_change != "cast":
+        raise SchemaError(f'{what}; pass `ParquetOptions(on_schema_change="cast")` to cast to a common type')
+    try:
+        pair = [pa.schema([pa.field(name, kind)]) for kind in (known, found)]
+        return pa.unify_schemas(pair, promote_options="permissive").field(0).type
+    except pa.ArrowException as error:
+        raise SchemaError(f"{what}, which have no common type; write the shards again with one") from error
 
 
 def conform(
@@ -80,22 +76,38 @@ def conform(
         if field.name in table.schema.names:
             arrays.append(_cast(table.column(field.name), field, row_group))
         elif field.name in partitions:
-            arrays.append(partition_column(partitions[field.name], field.type, row_group.rows))
+            arrays.append(_repeated(partitions[field.name], field, row_group))
         else:
             arrays.append(pa.nulls(row_group.rows, field.type))
-    if not arrays:
-        return pa.RecordBatch.from_pylist([{}] * 0)
+    if not arrays:  # no columns still have rows
+        return pa.RecordBatch.from_struct_array(pa.array([{}] * row_group.rows, pa.struct([])))
     return pa.RecordBatch.from_arrays(arrays, schema=wanted)
 
 
+def _repeated(value: str | None, field: pa.Field, row_group: RowGroup) -> pa.Array:
+    try:
+        return partition_column(value, field.type, row_group.rows)
+    except pa.ArrowException as error:
+        raise SchemaError(
+            f"{row_group}, column `{field.name}`: its folder says {value!r}, which is no {field.type}: {error}"
+        ) from error
+
+
 def _cast(column: pa.ChunkedArray, field: pa.Field, row_group: RowGroup) -> pa.Array:
+    where = f"{row_group}, column `{field.name}`"
     try:
         whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-        if isinstance(whole, pa.ChunkedArray):  # what outgrows a 32-bit offset stays in chunks
-            raise CorruptSourceError(f"{row_group}, column `{field.name}`: more than 2 GiB of text in one row group")
+    except pa.ArrowException:
+        whole = column
+    if isinstance(whole, pa.ChunkedArray):  # what outgrows a 32-bit offset stays in chunks
+        raise SourceError(
+            f"{where}: {column.nbytes:,} bytes in one row group are more than {field.type} can hold; write smaller "
+            "row groups"
+        )
+    try:
         return whole if whole.type == field.type else whole.cast(field.type)
     except pa.ArrowException as error:
-        raise SchemaError(f"{row_group}, column `{field.name}`: cannot be cast to {field.type}: {error}") from error
+        raise SchemaError(f"{where}: cannot be cast from {whole.type} to {field.type}: {error}") from error
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +11,7 @@ import pytest
 
 from headrace.errors import OptionError
 from headrace.execution.executors import Executor, Serial
-from headrace.testing.resources import Resources, wait_until
+from headrace.testing.resources import Resources, wait_for_nothing_left
 
 _ITEMS = 20
 
@@ -61,7 +60,6 @@ class ExecutorTests:
         with pytest.raises(ZeroDivisionError, match="item 3") as caught:
             next(results)
         assert isinstance(caught.value.__cause__, KeyError)
-        assert list(results) == [] if isinstance(results, Iterator) else True
 
     def test_items_that_cannot_be_made_fail_at_their_place(self, executor: Executor) -> None:
         """An error of the items' own iterator comes after the results of the items before it."""
@@ -105,9 +103,7 @@ class ExecutorTests:
             del results
 
         executor.close()
-        assert wait_until(lambda: not Resources.now().left_behind(before)), Resources.now().left_behind(
-            before
-        )
+        assert wait_for_nothing_left(before) == []
 
     def test_an_error_stops_the_workers(self, executor: Executor) -> None:
         """After an error no thread, process or descriptor is left."""
@@ -118,9 +114,7 @@ class ExecutorTests:
             list(executor.map(refuse_three, range(10), ahead=4))
 
         executor.close()
-        assert wait_until(lambda: not Resources.now().left_behind(before)), Resources.now().left_behind(
-            before
-        )
+        assert wait_for_nothing_left(before) == []
 
     def test_close_may_be_called_again(self, executor: Executor) -> None:
         """Closing twice does nothing more."""
@@ -177,10 +171,3 @@ def counted(items: Iterable[int], taken: list[int]) -> Iterator[int]:
     for item in items:
         taken.append(item)
         yield item
-
-
-def process_number(_: int) -> int:
-    """Return the number of the process that runs it."""
-    number = multiprocessing.current_process().pid
-    assert number is not None
-    return number

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from headrace.errors import CorruptSourceError, SourceError
+from headrace.errors import SourceError
 from headrace.manifest import Manifest, RowGroup
 from headrace.sources.base import Source, check_rows
 
@@ -74,6 +74,19 @@ class Truncate:
         return batch
 
 
+class _Lock:
+    """A lock that every copy in another process has for itself."""
+
+    def __init__(self) -> None:
+        self.held = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()
+
+
 @dataclass(frozen=True, eq=False)
 class FaultySource:
     """A source whose reads fail by a table.
@@ -95,7 +108,7 @@ class FaultySource:
     source: Source
     faults: Mapping[int, Sequence[Outcome]]
     _reads: dict[int, int] = field(default_factory=dict[int, int], init=False, repr=False)
-    _lock: _Lock = field(default_factory=lambda: _Lock(), init=False, repr=False)
+    _lock: _Lock = field(default_factory=_Lock, init=False, repr=False)
 
     @property
     def schema(self) -> pa.Schema:
@@ -158,19 +171,3 @@ class SlowSource:
         """Sleep, then read one row group."""
         time.sleep(random.Random(f"{self.seed} {row_group.number}").uniform(0, self.seconds))
         return self.source.read(row_group, columns)
-
-
-class _Lock:
-    """A lock that every copy in another process has for itself."""
-
-    def __init__(self) -> None:
-        self.held = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__()
-
-
-__all__ = ["CorruptSourceError", "Delay", "Fail", "FaultySource", "Outcome", "SlowSource", "Truncate"]

@@ -6,9 +6,10 @@ import gc
 import os
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+_HELPERS = (b"resource_tracker", b"forkserver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +17,7 @@ class Resources:
     """What a process holds at one time.
 
     Attributes:
-        threads: Python's threads, by name; those that only wait for a forked library's dead
-            threads are not told apart.
+        threads: Python's threads, by name.
         children: Processes that it started, by number.
         descriptors: How many files and sockets it has open.
         resident: Bytes of memory.
@@ -53,28 +53,24 @@ class Resources:
         return found
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    """Ask until something holds or the time is over; return whether it holds."""
+def wait_for_nothing_left(before: Resources, seconds: float = 5.0) -> list[str]:
+    """Wait until nothing is left behind or the time is over, and return what is."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return condition()
+    while (left := Resources.now().left_behind(before)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return left
 
 
 def _children(parent: int) -> list[int]:
-    found: list[int] = []
-    for task in Path(f"/proc/{parent}/task").iterdir():
-        for number in (task / "children").read_text().split():
-            # Python's own helper of spawned processes, which ends with the interpreter.
-            if b"resource_tracker" not in _command(int(number)):
-                found.append(int(number))
-    return found
+    lists = [_read(task / "children") for task in Path(f"/proc/{parent}/task").iterdir()]
+    numbers = [int(number) for text in lists for number in text.split()]
+    # Python's own helpers for spawned processes and fork servers end with the interpreter.
+    commands = {number: _read(Path(f"/proc/{number}/cmdline")) for number in numbers}
+    return [number for number in numbers if not any(helper in commands[number] for helper in _HELPERS)]
 
 
-def _command(process: int) -> bytes:
+def _read(path: Path) -> bytes:
     try:
-        return Path(f"/proc/{process}/cmdline").read_bytes()
-    except OSError:
+        return path.read_bytes()
+    except OSError:  # a thread or process that ended meanwhile
         return b""

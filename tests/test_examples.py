@@ -1,0 +1,129 @@
+"""The examples run as they are, and the demo's claim holds."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+
+import headrace as hr
+
+ROOT = Path(__file__).parents[1]
+FLIGHTS = ROOT / "examples" / "flights"
+
+pytest.importorskip("torch")
+
+
+def run(*command: object) -> CompletedProcess[str]:
+    """Run a Python program with warnings as errors, and hold it to silence on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *map(str, command)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done
+
+
+def test_arrays() -> None:
+    """A model learns from images in memory, and an id of a batch finds its sample."""
+    output = run(ROOT / "examples" / "arrays.py")
+
+    assert output.returncode == 0
+    right = float(output.stdout.split("epoch 3")[1].split("\n")[1].split("%")[0])
+    assert right > 90
+
+
+def test_ranks() -> None:
+    """Two ranks and then three deliver each of 336,776 samples once."""
+    output = run(ROOT / "examples" / "ranks.py").stdout
+
+    assert "the same state on both: True" in output
+    assert "3 ranks: 336,776 samples in all, 336,776 different ones" in output
+    assert "equal is True" in output
+
+
+def test_torch_dataloader() -> None:
+    """Workers keep the order, and torch's samplers divide the samples."""
+    # Not under `-W error`: torch warns of more workers than cores on small machines.
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "torch_dataloader.py"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+
+    assert "the same order: True" in done.stdout
+    assert "rank 1: 2,000 samples in 4 batches" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def demo() -> dict:
+    done = run("-m", "headrace.cli", "demo", "--json")
+    assert done.returncode == 0
+    return json.loads(done.stdout)
+
+
+def test_the_demo_resumes_exactly(demo: dict) -> None:
+    """The killed and the resumed run together saw what the uninterrupted one did, in its order."""
+    assert demo["checks"] == dict.fromkeys(
+        ["same_samples", "each_once", "another_order", "same_losses"], True
+    )
+    rows = [demo["runs"][name]["rows"] for name in ("uninterrupted", "before_the_kill", "after_the_resume")]
+    assert rows[0] == rows[1] + rows[2] == 2 * 258_579
+    assert 0.5 < rows[1] / rows[0] < 1, "it was killed in the second epoch"
+
+
+def test_the_demo_learns(demo: dict) -> None:
+    """The loss falls, and the model beats both rules of thumb on flights that it never saw."""
+    whole, quality = demo["runs"]["uninterrupted"], demo["quality"]
+
+    assert whole["last_loss"] < 0.5 * whole["first_loss"]
+    assert quality["the model"] > quality["late if it left late"] > quality["always on time"]
+    assert quality["AUC"] > 0.9
+
+
+def test_the_demo_state_is_small_and_plain(demo: dict) -> None:
+    """What a resume needs is some names and whole numbers, well under 1 KB."""
+    assert len(json.dumps(demo["state"])) < 1000
+    assert (demo["state"]["epoch"], demo["state"]["seed"]) == (1, 7)
+    assert all(isinstance(value, (int, str)) for value in demo["state"].values())
+
+
+def test_the_training_script_by_itself(tmp_path: Path) -> None:
+    """The script stops where it is told, resumes, and saw the samples that the plan names."""
+    state, first, second = (tmp_path / name for name in ("state.pt", "first.json", "second.json"))
+    killed = run(FLIGHTS / "train.py", "--state", state, "--stop-after", 300, "--report", first)
+    resumed = run(FLIGHTS / "train.py", "--state", state, "--report", second)
+    before, after = (json.loads(path.read_text()) for path in (first, second))
+
+    assert (killed.returncode, resumed.returncode) == (-signal.SIGKILL, 0)
+    assert len(before["losses"]) == 300
+    arrived = hr.open(FLIGHTS / "data" / "*.parquet", columns=["day", "arr_delay"])
+    frame = arrived.to_polars()
+    chosen = (frame["arr_delay"].is_not_null() & (frame["day"] < 25)).arg_true().to_numpy()
+    loader = arrived.rows(chosen).loader(1024, shuffle=True, seed=7, output="arrow", with_ids=True)
+    planned: list[int] = []
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        planned += [number for batch in loader for number in batch["sample_id"].to_pylist()]
+    assert before["ids"] + after["ids"] == planned
+    assert np.array_equal(np.sort(planned[: len(chosen)]), chosen)
+
+
+def test_the_training_script_alone_prints_its_numbers(tmp_path: Path) -> None:
+    """Without a report the numbers are printed, and a state that is not there yet is no error."""
+    output = run(FLIGHTS / "train.py", "--state", tmp_path / "none.pt").stdout
+
+    assert "9,430 left out" in output
+    assert "517,158 rows" in output
+    assert "waiting for data" in output
