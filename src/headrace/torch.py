@@ -6,6 +6,7 @@ The only file that imports torch; it loads when tensors are first asked for.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.batch import Batch, Ragged
+from headrace.batch import Batch, Ragged, Sparse
 from headrace.errors import MissingDependencyError, StateError, UnknownSampleError
 from headrace.execution.build import build_batch
 from headrace.execution.deliver import extras, plain
@@ -54,9 +55,19 @@ def to_tensor(column: Any) -> Any:
         return torch.nested.nested_tensor_from_jagged(
             torch.from_numpy(values), torch.from_numpy(column.offsets)
         )
+    if isinstance(column, Sparse):
+        return _sparse_csr(column)
     if isinstance(column, np.ndarray):
         return torch.from_numpy(column.view(np.int64) if column.dtype.kind in "mM" else column)
     return column
+
+
+def _sparse_csr(column: Sparse) -> torch.Tensor:
+    parts = (column.offsets, column.indices.astype(np.int64), column.values)
+    tensors = [torch.from_numpy(part if part.flags.writeable else part.copy()) for part in parts]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*[Ss]parse.*")  # torch says once that CSR is in beta
+        return torch.sparse_csr_tensor(*tensors, size=column.shape, check_invariants=False)
 
 
 Key = tuple[int, int, int]

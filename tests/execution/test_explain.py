@@ -88,4 +88,6 @@ def test_mixing_is_ordered(shards: Path) -> None:
         dataset.loader(batch_size=10, shuffle=shuffle, output="numpy").explain().mixing
         for shuffle in (False, hr.BlockShuffle(2, 4), hr.BlockShuffle(2, 16), True)
     ]
-    assert told == sorted(told) and told[0] == 0 and told[-1] == 1
+    assert told == sorted(told)
+    assert told[0] == 0
+    assert told[-1] == 1

@@ -19,7 +19,8 @@ def test_arrays_of_a_block_do_not_overlap() -> None:
     arrays = BatchMemory().allocate(_FORMATS)
     arrays["x"][:], arrays["y"][:] = 1.5, 7
 
-    assert (arrays["x"] == 1.5).all() and (arrays["y"] == 7).all()
+    assert (arrays["x"] == 1.5).all()
+    assert (arrays["y"] == 7).all()
     assert all(array.ctypes.data % 64 == 0 for array in arrays.values())
 
 
@@ -51,7 +52,8 @@ def test_a_consumer_that_keeps_every_batch_sees_none_change() -> None:
     for place, (epoch, batch) in enumerate(kept):
         loader.set_epoch(epoch)
         again = loader.batch(place % len(loader))
-        assert (again["x"] == batch["x"]).all() and (again["y"] == batch["y"]).all()
+        assert (again["x"] == batch["x"]).all()
+        assert (again["y"] == batch["y"]).all()
 
 
 def test_memory_travels_to_another_process_empty() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headrace.batch import Batch, Column, Ragged
+from headrace.batch import Batch, Column, Ragged, Sparse, is_sparse, to_sparse
 
 ID_KEY = "sample_id"
 PADDING_KEY = "is_padding"
@@ -38,9 +38,11 @@ def extras(batch: Batch, with_ids: bool) -> dict[str, np.ndarray[Any, Any]]:
 
 def plain(column: Column) -> Any:
     """Turn an Arrow column into a `Ragged` or a Python list; arrays stay what they are."""
-    if isinstance(column, (np.ndarray, Ragged)):
+    if isinstance(column, (np.ndarray, Ragged, Sparse)):
         return column
     kind = column.type
+    if is_sparse(kind):
+        return to_sparse(column)
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     if is_list and _is_number(kind.value_type) and not column.null_count and not column.flatten().null_count:
         # A slice's offsets do not begin at 0, and its values hold more than its own.
@@ -54,6 +56,8 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _arrow(column: Column) -> pa.Array:
+    if isinstance(column, Sparse):
+        return column.to_arrow()
     if isinstance(column, Ragged):
         return pa.LargeListArray.from_arrays(column.offsets, pa.array(column.values))
     if isinstance(column, np.ndarray):

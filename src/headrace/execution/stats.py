@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 ROOMS = ("read", "prepare", "gather", "deliver", "wait", "consumer")
-"""Where seconds go: the first three in threads, so that they add up beyond the time that passes; `wait` is the
-consumer waiting for data, `consumer` the loader waiting for the consumer."""
+"""Where seconds go: the first three in threads, so that they add up beyond the time that passes;
+`wait` is the consumer waiting for data, `consumer` the loader waiting for the consumer."""
 
 
 class Stats:

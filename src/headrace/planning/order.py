@@ -41,7 +41,8 @@ class BlockShuffle:
     mixes everything.
 
     Attributes:
-        lanes: How many lanes; by default one for each of up to 16 row groups that are all open, else a power of two.
+        lanes: How many lanes; by default one for each of up to 16 row groups that are all open,
+            else a power of two.
         window: How many row groups are mixed with each other; by default as many as decode to
             256 MiB, at least 4 and at most 48. More mixes better and takes more memory.
 

@@ -229,13 +229,14 @@ def check_elementwise(expression: pl.Expr) -> None:
     for part in _parts(_plain(expression)):
         if not _looks_at_one_row(part):
             raise OptionError(
-                f"`{expression}` must look at one row at a time, but `{part}` looks at others and would see one "
-                "row group instead of the data set; use a step that is fitted, or `map` to work on each row group"
+                f"`{expression}` must look at one row at a time, but `{part}` looks at others and would see "
+                "one row group instead of the data set; use a step that is fitted, or `map` to work on each "
+                "row group"
             )
 
 
 def _looks_at_one_row(part: pl.Expr) -> bool:
-    import polars as pl  # noqa: PLC0415  Polars loads with the first use
+    import polars as pl
 
     meta = part.meta
     try:
@@ -255,7 +256,7 @@ def _renames(part: pl.Expr) -> bool:
 
 def _plain(expression: pl.Expr) -> pl.Expr:
     """Rewrite what Polars cannot judge without a schema into what looks at as many rows."""
-    import polars as pl  # noqa: PLC0415  Polars loads with the first use
+    import polars as pl
 
     text = expression.meta.serialize(format="json")
     tree = _rewritten(json.loads(text))
@@ -264,29 +265,30 @@ def _plain(expression: pl.Expr) -> pl.Expr:
 
 def _rewritten(node: Any) -> Any:
     """Rewrite selectors, evaluations within lists and structs, and lists of values to look for."""
-    if isinstance(node, list):
-        return [_rewritten(member) for member in cast("list[Any]", node)]
-    if not isinstance(node, dict):
-        return node
-    members = cast("dict[str, Any]", node)
-    match members:
-        case {"Selector": _}:
+    match node:
+        case list():
+            return [_rewritten(member) for member in cast("list[Any]", node)]
+        case {"Selector": _} | {"Field": _}:  # the latter within the evaluation of a struct
             return {"Column": "column"}
-        case {"Field": [str(name), *_]}:  # a field of the struct that is evaluated
-            return {"Column": name}
-        case {"Eval": {"expr": inner}}:  # within each list by itself
-            return _rewritten(inner)
         case {"StructEval": {"expr": inner, "evaluation": [*parts]}}:
             tree = _rewritten(inner)
             for part in parts:
                 tree = {"BinaryExpr": {"left": tree, "op": "Plus", "right": _rewritten(part)}}
             return tree
-        case {
-            "Function": {"input": [tested, {"Literal": {"Series": _}}], "function": {"Boolean": {"IsIn": _}}}
-        }:
-            return _rewritten(tested)
+        case (
+            {"Eval": {"expr": inner}}  # within each list by itself
+            | {
+                "Function": {
+                    "input": [inner, {"Literal": {"Series": _}}],
+                    "function": {"Boolean": {"IsIn": _}},
+                }
+            }
+        ):
+            return _rewritten(inner)
+        case dict():
+            return {key: _rewritten(member) for key, member in cast("dict[str, Any]", node).items()}
         case _:
-            return {key: _rewritten(member) for key, member in members.items()}
+            return node
 
 
 def _parts(expression: pl.Expr) -> Iterator[pl.Expr]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headrace.errors import OptionError, SchemaError, UnknownColumnError
@@ -103,8 +102,8 @@ class Pack:
             return laid
         if not isinstance(laid, np.ndarray):
             raise SchemaError(
-                f"{where}, column `{name}`: {column.type} has no fixed width and so cannot become {dtype} by `dtype=`; "
-                "turn it into numbers before"
+                f"{where}, column `{name}`: {column.type} has no fixed width and so cannot become {dtype} by "
+                "`dtype=`; turn it into numbers before"
             )
         return _cast(laid, dtype, name, where)
 
@@ -116,8 +115,8 @@ class Pack:
             laid = lay_out_column(column, name, where, self.null_mask)
             if not isinstance(laid, np.ndarray) or laid.ndim != 1 or laid.dtype.kind not in "iufb":
                 raise SchemaError(
-                    f"{where}, column `{name}`: columns that are packed side by side must hold one number or boolean "
-                    f"for each sample, got {column.type}; pack it alone, or turn it into numbers before"
+                    f"{where}, column `{name}`: columns that are packed side by side must hold one number or "
+                    f"boolean for each sample, got {column.type}; pack it alone, or turn it into numbers"
                 )
             parts.append(laid)
         common = np.dtype(dtype) if dtype else np.result_type(*(part.dtype for part in parts))
@@ -162,7 +161,7 @@ def lay_out_column(column: pa.Array, name: str, where: object, null_mask: bool =
     if column.null_count and not pa.types.is_floating(kind):
         if not null_mask:
             raise _null_error(column, name, where, column.null_count)
-        column = pc.fill_null(column, pa.scalar(False) if pa.types.is_boolean(kind) else pa.scalar(0, kind))
+        column = column.fill_null(pa.scalar(False) if pa.types.is_boolean(kind) else pa.scalar(0, kind))
     array: Array = column.to_numpy(zero_copy_only=False)
     return array.astype("datetime64[D]") if pa.types.is_date(kind) else array
 
@@ -171,7 +170,7 @@ def _lay_out_tensor(column: pa.Array, name: str, where: object, null_mask: bool)
     values = tensor_values(column)
     if values is None:
         raise SchemaError(
-            f"{where}, column `{name}`: lists inside a sample are null, so that it has no shape; fill them before"
+            f"{where}, column `{name}`: lists inside a sample are null, so that it has no shape; fill them"
         )
     if not pa.types.is_floating(values.type):
         # A mask tells which samples are null, not which numbers inside a sample.
@@ -196,8 +195,8 @@ def _null_error(column: pa.Array, name: str, where: object, nulls: int) -> Schem
 
 def _null_mask(batch: pa.RecordBatch, group: str | tuple[str, ...]) -> Laid:
     if isinstance(group, str):
-        return pc.is_null(batch.column(group)).to_numpy(zero_copy_only=False)
-    return Stack(tuple(pc.is_null(batch.column(name)).to_numpy(zero_copy_only=False) for name in group))
+        return batch.column(group).is_null().to_numpy(zero_copy_only=False)
+    return Stack(tuple(batch.column(name).is_null().to_numpy(zero_copy_only=False) for name in group))
 
 
 def _cast(part: Array, dtype: Any, name: str, where: object, exact: bool = False) -> Array:
@@ -205,12 +204,12 @@ def _cast(part: Array, dtype: Any, name: str, where: object, exact: bool = False
     wanted = np.dtype(dtype)
     if part.dtype == wanted:
         return part
-    if exact and part.dtype.kind in "iu" and wanted.kind == "f" and part.dtype.itemsize == 8 and len(part):
-        if max(abs(int(part.min())), abs(int(part.max()))) > _EXACT:
-            raise SchemaError(
-                f"{where}, column `{name}`: whole numbers beyond 2**53 lose digits beside floats; pack them into an "
-                "array of their own, or choose by `dtype=`"
-            )
+    is_long = part.dtype.kind in "iu" and part.dtype.itemsize == 8 and wanted.kind == "f"
+    if exact and is_long and part.size and max(abs(int(part.min())), abs(int(part.max()))) > _EXACT:
+        raise SchemaError(
+            f"{where}, column `{name}`: whole numbers beyond 2**53 lose digits beside floats; pack them into "
+            "an array of their own, or choose by `dtype=`"
+        )
     if part.dtype.kind not in "biuf":
         raise SchemaError(
             f"{where}, column `{name}`: {part.dtype} cannot become {wanted} by `dtype=`; cast it before"
@@ -235,6 +234,6 @@ def _check_range(part: Array, wanted: np.dtype[Any], name: str, where: object) -
 
 def _range_error(got: str, wanted: np.dtype[Any], name: str, where: object) -> SchemaError:
     return SchemaError(
-        f"{where}, column `{name}`: `dtype=` asks for {wanted}, which cannot hold values that are {got}; choose a "
-        "larger dtype, or fill and clip them before"
+        f"{where}, column `{name}`: `dtype=` asks for {wanted}, which cannot hold values that are {got}; "
+        "choose a larger dtype, or fill and clip them before"
     )

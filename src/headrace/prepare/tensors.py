@@ -56,9 +56,9 @@ def tensor_values(column: pa.Array) -> pa.Array | None:
         size = lists.type.list_size
         inner = lists.values.slice(lists.offset * size, len(lists) * size)
         valid = np.repeat(valid, size)
-        if pa.types.is_fixed_size_list(inner.type) and inner.null_count:
-            if bool(np.any(inner.is_null().to_numpy(zero_copy_only=False) & valid)):
-                return None
+        is_list = pa.types.is_fixed_size_list(inner.type)
+        if is_list and np.any(inner.is_null().to_numpy(zero_copy_only=False) & valid):
+            return None
         lists = inner
     return lists
 

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from headrace.errors import MemoryLimitError, OptionError
 from headrace.manifest import RowGroup
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
+_DECIMAL_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS = _DECIMAL_UNITS | {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 _FIXED_WIDTHS = {"BOOLEAN": 1 / 8, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
 _SHOWN = 6
 _MOST_ROWS = 1 << 16  # of one step; more rows at a time are no faster
@@ -116,7 +116,7 @@ def _width(column: pq.ColumnSchema) -> float:
 
 
 def _owners(metadata: pq.FileMetaData, schema: pa.Schema) -> list[str]:
-    """Name the column that each leaf of the file belongs to; a path alone does not tell, as names may hold dots."""
+    """Name each leaf's column; its path alone does not tell, since names may hold dots."""
     owners = [field.name for field in schema for _ in range(_count_leaves(field.type))]
     if len(owners) == metadata.num_columns:
         return owners
@@ -194,8 +194,8 @@ def _written_out(array: pa.Array) -> int:
     """Bytes of a column once no dictionary is left."""
     kind = array.type
     if pa.types.is_dictionary(kind):
-        lengths = pc.binary_length(array.dictionary)
-        return 4 * len(array) + (pc.sum(pc.take(lengths, array.indices).cast(pa.int64())).as_py() or 0)
+        lengths = pc.call_function("binary_length", [array.dictionary])
+        return 4 * len(array) + (lengths.take(array.indices).cast(pa.int64()).sum().as_py() or 0)
     if pa.types.is_struct(kind):
         return sum(_written_out(part) for part in array.flatten())
     if pa.types.is_map(kind):

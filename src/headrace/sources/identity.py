@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 
 def identify(columns: Mapping[str, pa.Array]) -> str:
@@ -29,45 +28,43 @@ def identify(columns: Mapping[str, pa.Array]) -> str:
 
 
 def _update(hasher: Any, array: pa.Array) -> None:
-    """Digest one array: its length, which values are null, then the values without what lies under nulls."""
-    kind = array.type
+    """Digest one array: its length, which values are null, then the values that are not."""
     hasher.update(f"{len(array)}:{array.null_count}:".encode())
     if array.null_count:
-        hasher.update(np.packbits(array.is_null().to_numpy(zero_copy_only=False)).tobytes())
+        hasher.update(np.packbits(array.is_null().to_numpy(zero_copy_only=False)))
+        array = array.drop_null()
+    kind = array.type
     if isinstance(kind, pa.BaseExtensionType):
         _update(hasher, array.storage)
     elif pa.types.is_dictionary(kind):
         _update(hasher, array.dictionary_decode())
-    elif pa.types.is_struct(kind):
-        for place in range(kind.num_fields):
-            _update(hasher, pc.struct_field(array, [place]))
+    elif pa.types.is_struct(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        parts = array.flatten() if pa.types.is_struct(kind) else [array.value_lengths(), array.flatten()]
+        for part in parts:
+            _update(hasher, part)
     elif pa.types.is_fixed_size_list(kind):
         _update(hasher, array.flatten())
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
-        lists = array.cast(pa.list_(kind.value_type)) if pa.types.is_map(kind) else array
-        _update(hasher, pc.list_value_length(lists))
-        _update(hasher, lists.flatten())
     elif _is_text(kind):
-        dense = array.drop_null() if array.null_count else array
-        lengths = pc.binary_length(dense)
-        hasher.update(lengths.to_numpy())
-        _, offsets, data = dense.buffers()
-        width = np.int64 if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind) else np.int32
-        edges = (
-            np.frombuffer(offsets, width)[dense.offset :][: len(dense) + 1] if offsets else np.zeros(1, width)
-        )
-        if data is not None and len(dense):
-            hasher.update(memoryview(data)[int(edges[0]) : int(edges[-1])])
+        _update_text(hasher, array)
     elif pa.types.is_boolean(kind):
-        hasher.update(np.packbits((array.drop_null()).to_numpy(zero_copy_only=False)).tobytes())
+        hasher.update(np.packbits(array.to_numpy(zero_copy_only=False)))
     elif _has_width(kind):
-        dense = array.drop_null() if array.null_count else array
-        width = kind.bit_width // 8
-        data = dense.buffers()[1]
+        width, data = kind.bit_width // 8, array.buffers()[1]
         if data is not None:
-            hasher.update(memoryview(data)[dense.offset * width : (dense.offset + len(dense)) * width])
-    elif not pa.types.is_null(kind):  # unions and other layouts that no file format delivers
+            hasher.update(memoryview(data)[array.offset * width : (array.offset + len(array)) * width])
+    else:  # maps, unions and other layouts that are rare
         hasher.update(repr(array.to_pylist()).encode())
+
+
+def _update_text(hasher: Any, array: pa.Array) -> None:
+    _, offsets, data = array.buffers()
+    is_large = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
+    if not len(array) or offsets is None:
+        return
+    edges = np.frombuffer(offsets, np.int64 if is_large else np.int32)[array.offset :][: len(array) + 1]
+    hasher.update(np.diff(edges).astype(np.int64))
+    if data is not None:
+        hasher.update(memoryview(data)[int(edges[0]) : int(edges[-1])])
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -76,8 +73,8 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _has_width(kind: pa.DataType) -> bool:
-    is_union = pa.types.is_union(kind) or pa.types.is_run_end_encoded(kind)
+    is_plain = pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_fixed_size_binary(kind)
     try:
-        return not is_union and not pa.types.is_nested(kind) and kind.bit_width % 8 == 0
+        return is_plain and kind.bit_width % 8 == 0
     except ValueError:
         return False

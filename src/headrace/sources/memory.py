@@ -76,9 +76,13 @@ class MemorySource:
         """The columns and their types."""
         return pa.schema([pa.field(name, column.type) for name, column in self.columns.items()])
 
-    @cached_property
+    @property
     def manifest(self) -> Manifest:
         """One shard, cut into row groups of up to 32 MiB."""
+        return self._manifest
+
+    @cached_property
+    def _manifest(self) -> Manifest:
         total = len(next(iter(self.columns.values())))
         nbytes = sum(column.nbytes for column in self.columns.values())
         per_row = nbytes / max(total, 1)
@@ -140,7 +144,7 @@ def _plain(name: str, column: pa.Array | pa.ChunkedArray) -> pa.Array:
             column = _one_chunk(column)
         kind = column.type
         if pa.types.is_run_end_encoded(kind):
-            return _plain(name, pc.run_end_decode(column))
+            return _plain(name, pc.call_function("run_end_decode", [column]))
         if pa.types.is_string_view(kind):
             return column.cast(pa.large_string())
         if pa.types.is_binary_view(kind):

@@ -55,8 +55,8 @@ def _sniff(files: Sequence[ShardFile]) -> str:
     names = ", ".join(name for name, _ in foreign[:_SHOWN])
     more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
     raise SourceError(
-        f"all files must be of one format, but {len(foreign)} of {len(files)} are no Parquet files: {names}{more}; "
-        'name the shards by a glob like "folder/*.parquet"'
+        f"all files must be of one format, but {len(foreign)} of {len(files)} are no Parquet files: "
+        f'{names}{more}; name the shards by a glob like "folder/*.parquet"'
     )
 
 

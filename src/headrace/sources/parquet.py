@@ -113,9 +113,13 @@ class ParquetSource:
                 schema = schema.append(pa.field(name, kind))
         return schema
 
-    @cached_property
+    @property
     def manifest(self) -> Manifest:
         """The row groups, counted one by one: the total in a footer can be wrong."""
+        return self._manifest
+
+    @cached_property
+    def _manifest(self) -> Manifest:
         fixed, has_variable = _row_bytes(self.file_schema)
         return Manifest(
             tuple(

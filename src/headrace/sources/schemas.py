@@ -89,7 +89,7 @@ def _repeated(value: str | None, field: pa.Field, row_group: RowGroup) -> pa.Arr
         return partition_column(value, field.type, row_group.rows)
     except pa.ArrowException as error:
         raise SchemaError(
-            f"{row_group}, column `{field.name}`: its folder says {value!r}, which is no {field.type}: {error}"
+            f"{row_group}, column `{field.name}`: its folder says {value!r}, no {field.type}: {error}"
         ) from error
 
 
@@ -101,8 +101,8 @@ def _cast(column: pa.ChunkedArray, field: pa.Field, row_group: RowGroup) -> pa.A
         whole = column
     if isinstance(whole, pa.ChunkedArray):  # what outgrows a 32-bit offset stays in chunks
         raise SourceError(
-            f"{where}: {column.nbytes:,} bytes in one row group are more than {field.type} can hold; write smaller "
-            "row groups"
+            f"{where}: {column.nbytes:,} bytes in one row group are more than {field.type} can hold; "
+            "write smaller row groups"
         )
     try:
         return whole if whole.type == field.type else whole.cast(field.type)
