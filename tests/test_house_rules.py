@@ -137,10 +137,10 @@ def test_only_the_command_line_prints() -> None:
 
 
 def test_printing_is_caught() -> None:
-    """A call of print is caught outside cli.py; the word in a docstring is none."""
+    """A call of print is caught outside the command line; the word in a docstring is none."""
     assert len(check_printing(Module("loader.py", "def f():\n    print('x')"))) == 1
     assert check_printing(Module("loader.py", "'>>> print(1)'")) == []
-    assert check_printing(Module("cli.py", "print('x')")) == []
+    assert check_printing(Module("cli/show.py", "print('x')")) == []
 
 
 def test_there_are_no_global_statements() -> None:

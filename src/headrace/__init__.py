@@ -23,7 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace.batch import Batch, Ragged
+    from headrace.batch import Batch, Ragged, Sparse
     from headrace.dataset import Dataset
     from headrace.errors import (
         ChangedSourceError,
@@ -53,12 +53,14 @@ if TYPE_CHECKING:
     from headrace.planning.selection import Selection
     from headrace.planning.world import World
     from headrace.sources.base import Source
+    from headrace.sources.hdf5 import Hdf5Options
+    from headrace.sources.lmdb import LmdbOptions
     from headrace.sources.parquet import ParquetOptions
 
 __version__ = "0.1.0"
 
 _MODULES = {
-    "batch": ("Batch", "Ragged"),
+    "batch": ("Batch", "Ragged", "Sparse"),
     "dataset": ("Dataset",),
     "errors": (
         "ChangedSourceError",
@@ -87,6 +89,8 @@ _MODULES = {
     "planning.selection": ("Selection",),
     "planning.world": ("World",),
     "sources.base": ("Source",),
+    "sources.hdf5": ("Hdf5Options",),
+    "sources.lmdb": ("LmdbOptions",),
     "sources.parquet": ("ParquetOptions",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -101,7 +105,9 @@ __all__ = [
     "Dataset",
     "Executor",
     "FingerprintError",
+    "Hdf5Options",
     "HeadraceError",
+    "LmdbOptions",
     "Loader",
     "Manifest",
     "MemoryLimitError",
@@ -120,6 +126,7 @@ __all__ = [
     "Shard",
     "Source",
     "SourceError",
+    "Sparse",
     "StateError",
     "Threads",
     "UnknownColumnError",

@@ -30,11 +30,12 @@ def open_dataset(
     Args:
         path: A file, a folder (also `key=value` folders, which become columns), a glob, or a
             list of those.
-        format: `"parquet"`; told by the files' first bytes by default.
+        format: `"parquet"`, `"hdf5"` or `"lmdb"`; told by the files' first bytes by default.
         columns: Which columns are wanted; all by default.
         memory_limit: The most bytes that decoding one row group may take, as a number or a text
             like "2GB"; a quarter of the machine's memory by default.
-        options: How to read the format, such as `hr.ParquetOptions(...)`.
+        options: How to read the format: `hr.ParquetOptions(...)`, `hr.Hdf5Options(...)` or
+            `hr.LmdbOptions(...)`.
 
     Raises:
         MissingSourceError: Nothing lies under that name.
@@ -64,12 +65,24 @@ def from_arrays(arrays: Mapping[str, Any]) -> Dataset:
 
 
 def from_arrow(table: pa.Table | pa.RecordBatch) -> Dataset:
-    """Make a data set of an Arrow table; no copy unless a column lies in several chunks."""
+    """Make a data set of an Arrow table; no copy unless a column lies in several chunks.
+
+    Example:
+        >>> import headrace as hr, pyarrow as pa
+        >>> hr.from_arrow(pa.table({"x": [1, 2]})).take([1])["x"].tolist()
+        [2]
+    """
     return Dataset.of(MemorySource.from_table(table))
 
 
 def from_polars(frame: pl.DataFrame) -> Dataset:
-    """Make a data set of a Polars frame; no copy for plain types."""
+    """Make a data set of a Polars frame; no copy for plain types.
+
+    Example:
+        >>> import headrace as hr, polars as pl
+        >>> hr.from_polars(pl.DataFrame({"x": [1, 2]})).take([1])["x"].tolist()
+        [2]
+    """
     from headrace.prepare.base import from_frame
 
     return Dataset.of(MemorySource.from_table(from_frame(frame)))

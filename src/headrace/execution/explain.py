@@ -94,7 +94,7 @@ def explain(recipe: Recipe, plan: Plan, world: World, options: StreamOptions) ->
         mixing=mixing,
         row_bytes=row_bytes,
         peak_memory=_peak_memory(recipe, plan, world, options, row_bytes),
-        advice=tuple(_advice(mixing, amplification, order.passes, order.name, groups)),
+        advice=(*_advice(mixing, amplification, order.passes, order.name, groups), *_notes(recipe)),
     )
 
 
@@ -175,6 +175,11 @@ def _advice(mixing: float, amplification: float, passes: int, order: str, groups
             "and takes more memory"
         )
     return advice
+
+
+def _notes(recipe: Recipe) -> tuple[str, ...]:
+    """What the source has to say, such as a format without checksums."""
+    return tuple(getattr(recipe.source, "notes", ()))
 
 
 def _shown(name: str, value: Any) -> str:
