@@ -196,7 +196,7 @@ def test_foreign_file_beside_shards(tmp_path: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    """An empty folder, a missing file, an empty list and a glob without matches are errors with their name."""
+    """An empty folder, a missing file, an empty list and a glob without matches are named in errors."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "_SUCCESS").touch()
 

@@ -149,6 +149,8 @@ def _refuse_folder(error: OSError) -> None:
 
 
 def _shard_file(path: str) -> ShardFile:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise SourceError(f"{path}: a shard must be a regular file, but this is a pipe, a socket or a device")
     parts = [part for part in Path(path).parent.parts if "=" in part]
     pairs = (part.split("=", 1) for part in parts)
     return ShardFile(
