@@ -54,8 +54,10 @@ if TYPE_CHECKING:
     from headrace.planning.world import World
     from headrace.sources.base import Source
     from headrace.sources.hdf5 import Hdf5Options
+    from headrace.sources.idx import IdxOptions
     from headrace.sources.lmdb import LmdbOptions
     from headrace.sources.parquet import ParquetOptions
+    from headrace.sources.tfrecord import TfRecordOptions
 
 __version__ = "0.1.0"
 
@@ -90,8 +92,10 @@ _MODULES = {
     "planning.world": ("World",),
     "sources.base": ("Source",),
     "sources.hdf5": ("Hdf5Options",),
+    "sources.idx": ("IdxOptions",),
     "sources.lmdb": ("LmdbOptions",),
     "sources.parquet": ("ParquetOptions",),
+    "sources.tfrecord": ("TfRecordOptions",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 _OWN_NAMES = {"open": "open_dataset"}  # `open` would hide the builtin in its own module
@@ -107,6 +111,7 @@ __all__ = [
     "FingerprintError",
     "Hdf5Options",
     "HeadraceError",
+    "IdxOptions",
     "LmdbOptions",
     "Loader",
     "Manifest",
@@ -128,6 +133,7 @@ __all__ = [
     "SourceError",
     "Sparse",
     "StateError",
+    "TfRecordOptions",
     "Threads",
     "UnknownColumnError",
     "UnknownSampleError",

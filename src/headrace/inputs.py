@@ -30,12 +30,13 @@ def open_dataset(
     Args:
         path: A file, a folder (also `key=value` folders, which become columns), a glob, or a
             list of those.
-        format: `"parquet"`, `"hdf5"` or `"lmdb"`; told by the files' first bytes by default.
+        format: `"parquet"`, `"hdf5"` or `"lmdb"`, told by the files' first bytes by default; or
+            `"tfrecord"` or `"idx"`.
         columns: Which columns are wanted; all by default.
         memory_limit: The most bytes that decoding one row group may take, as a number or a text
             like "2GB"; a quarter of the machine's memory by default.
-        options: How to read the format: `hr.ParquetOptions(...)`, `hr.Hdf5Options(...)` or
-            `hr.LmdbOptions(...)`.
+        options: How to read the format: `hr.ParquetOptions(...)`, `hr.Hdf5Options(...)`,
+            `hr.LmdbOptions(...)`, `hr.TfRecordOptions(...)` or `hr.IdxOptions(...)`.
 
     Raises:
         MissingSourceError: Nothing lies under that name.

@@ -64,6 +64,15 @@ def test_every_format_gives_the_same_batches(tmp_path: Path, write: object, shuf
     )
 
 
+def test_images_of_mnist_are_named(tmp_path: Path) -> None:
+    """IDX files, which begin like nothing else, open by the format's name."""
+    folder = Path(__file__).parent.parent / "data" / "fashion-mnist"
+    labels = hr.open(sorted(folder.glob("*labels*"))[0], format="idx")
+    assert len(labels) == 10_000
+    batch = next(iter(labels.loader(batch_size=5, output="numpy")))
+    assert next(iter(batch.values())).tolist() == [9, 2, 1, 1, 6]
+
+
 def test_other_options_are_refused(tmp_path: Path) -> None:
     """Options belong to one format, and the error names both."""
     with pytest.raises(hr.OptionError, match=r"ParquetOptions.*LmdbOptions"):

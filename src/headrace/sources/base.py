@@ -65,10 +65,11 @@ def check_columns(columns: Sequence[str], schema: pa.Schema, where: str) -> None
         raise UnknownColumnError.from_names(missing, schema.names, where)
 
 
-def check_rows(got: int, row_group: RowGroup) -> None:
-    """Refuse a row group that delivered another number of rows than the manifest promised."""
+def check_rows(got: int, row_group: RowGroup, column: str | None = None) -> None:
+    """Refuse a row group that holds another number of rows than the manifest promised."""
     if got != row_group.rows:
+        where = f"{row_group}" if column is None else f"{row_group}, column `{column}`"
         raise CorruptSourceError(
-            f"{row_group}: the footer promises {row_group.rows} rows, but {got} were decoded; "
+            f"{where}: the footer promises {row_group.rows} rows, but there are {got}; "
             "the file is damaged or its writer was stopped, so write it again"
         )

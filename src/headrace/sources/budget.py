@@ -7,7 +7,7 @@ long dictionary entry that every row repeats.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -33,8 +33,8 @@ def parse_bytes(size: int | str | None) -> int:
     """
     if size is None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
-        return size
+    if not isinstance(size, (bool, str)) and hasattr(size, "__index__") and size > 0:
+        return int(size)
     if isinstance(size, str):
         digits = size.strip().upper()
         unit = digits.lstrip("0123456789.").strip()
@@ -90,11 +90,22 @@ def plan_bytes(
     """Sum up the footer's sizes for each wanted column of a row group."""
     planned = dict.fromkeys(columns, PlannedColumn(0, 0))
     group = metadata.row_group(index)
-    for name, number in zip(_owners(metadata, schema), range(metadata.num_columns), strict=True):
-        if name in planned:
-            width = _width(metadata.schema.column(number))
-            planned[name] = planned[name].plus(_plan_chunk(group.column(number), width, group.num_rows))
+    for name, number in _leaves_of(planned, metadata, schema):
+        width = _width(metadata.schema.column(number))
+        planned[name] = planned[name].plus(_plan_chunk(group.column(number), width, group.num_rows))
     return planned
+
+
+def count_values(
+    metadata: pq.FileMetaData, index: int, schema: pa.Schema, columns: Sequence[str]
+) -> dict[str, int]:
+    """Count the values of each wanted column that has one value in a row, by its own count."""
+    group, leaves = metadata.row_group(index), metadata.schema
+    return {
+        name: group.column(number).num_values
+        for name, number in _leaves_of(columns, metadata, schema)
+        if leaves.column(number).max_repetition_level == 0
+    }
 
 
 def _plan_chunk(chunk: pq.ColumnChunkMetaData, width: float, rows: int) -> PlannedColumn:
@@ -113,6 +124,13 @@ def _width(column: pq.ColumnSchema) -> float:
     if column.physical_type == "FIXED_LEN_BYTE_ARRAY":
         return column.length
     return _FIXED_WIDTHS.get(column.physical_type, 0)
+
+
+def _leaves_of(
+    columns: Container[str], metadata: pq.FileMetaData, schema: pa.Schema
+) -> list[tuple[str, int]]:
+    owners = _owners(metadata, schema)
+    return [(name, number) for number, name in enumerate(owners) if name in columns]
 
 
 def _owners(metadata: pq.FileMetaData, schema: pa.Schema) -> list[str]:

@@ -108,11 +108,13 @@ def _to_arrow(name: str, array: Any) -> pa.Array:
     try:
         if isinstance(array, (str, bytes)):
             raise TypeError("one text is no column")
-        if hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray):
-            array = np.asarray(array)  # such as a torch tensor
-        if isinstance(array, np.ndarray):
+        if isinstance(array, (pa.Array, pa.ChunkedArray)):
+            return _plain(name, array)
+        if isinstance(array, np.ndarray):  # masks included
             return _from_numpy(cast("NDArray[Any]", array))
-        return _plain(name, array if isinstance(array, (pa.Array, pa.ChunkedArray)) else pa.array(array))
+        if hasattr(array, "__dlpack__") and not hasattr(array, "__arrow_c_stream__"):
+            return _from_numpy(np.asarray(array))  # such as a torch tensor
+        return _plain(name, pa.array(array))
     except SchemaError:
         raise
     except (pa.ArrowException, TypeError, ValueError, RuntimeError) as error:

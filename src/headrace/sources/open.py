@@ -28,6 +28,7 @@ class Format:
         options: The class of its options.
         suffixes: How its files usually end; they only break ties.
         begins: Whether a file's first bytes are those of the format.
+        signature: Those bytes, as errors show them.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Format:
     options: str
     suffixes: tuple[str, ...]
     begins: Callable[[bytes], bool]
+    signature: str = ""
 
     def open(self, files: Iterable[ShardFile], options: Any, memory_limit: int) -> Source:
         """Open files of this format.
@@ -66,9 +68,17 @@ _FORMATS = (
         "ParquetOptions",
         (".parquet", ".parq", ".pq"),
         lambda head: head.startswith(b"PAR1"),
+        "b'PAR1'",
     ),
     Format(
-        "hdf5", "HDF5", "hdf5", "Hdf5Source", "Hdf5Options", (".h5", ".hdf5", ".hdf", ".h5ad"), _begins_hdf5
+        "hdf5",
+        "HDF5",
+        "hdf5",
+        "Hdf5Source",
+        "Hdf5Options",
+        (".h5", ".hdf5", ".hdf", ".h5ad"),
+        _begins_hdf5,
+        r"b'\x89HDF\r\n'",
     ),
     Format(
         "lmdb",
@@ -78,9 +88,23 @@ _FORMATS = (
         "LmdbOptions",
         (".mdb", ".lmdb"),
         lambda head: head[16:20] in (b"\xde\xc0\xef\xbe", b"\xbe\xef\xc0\xde"),
+        "0xBEEFC0DE at byte 16",
     ),
 )
-_BY_NAME = {format.name: format for format in _FORMATS}
+# These have no bytes of their own to begin with, so the user names them.
+_NAMED_FORMATS = (
+    Format(
+        "tfrecord",
+        "TFRecord",
+        "tfrecord",
+        "TfRecordSource",
+        "TfRecordOptions",
+        (".tfrecord",),
+        lambda _: False,
+    ),
+    Format("idx", "IDX", "idx", "IdxSource", "IdxOptions", ("ubyte", "ubyte.gz", ".idx"), lambda _: False),
+)
+_BY_NAME = {format.name: format for format in (*_FORMATS, *_NAMED_FORMATS)}
 
 
 def open_source(paths: Paths, format: str | None, options: Any, memory_limit: int) -> Source:
@@ -124,12 +148,16 @@ def _what_begins(path: str, head: bytes, claimed: Format | None) -> str:
     if head.startswith(b"PARE"):
         return f"{path}: the file is encrypted, which cannot be read; decrypt it before"
     what = "is empty (0 bytes)" if not head else f"begins with {head[:8]!r}"
-    if claimed is not None:
+    if claimed is not None and claimed.signature:
         return (
-            f"{path}: the file {what}, so it is no {claimed.title} file; it is cut off or of another format"
+            f"{path}: a file of {claimed.title} must begin with {claimed.signature}, but this one "
+            f"{what}; it is cut off or of another format"
         )
     titles = ", ".join(kind.title for kind in _FORMATS)
-    return f"{path}: the file {what}, which none of the known formats does ({titles})"
+    named = " or ".join(f'format="{kind.name}"' for kind in _NAMED_FORMATS)
+    return (
+        f"{path}: the file {what}, which none of the known formats does ({titles}); for others pass {named}"
+    )
 
 
 def _is_lock_file(path: str) -> bool:

@@ -16,7 +16,7 @@ from headrace.errors import CorruptSourceError, HeadraceError, MemoryLimitError,
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
 from headrace.sources.base import check_columns, check_rows
-from headrace.sources.budget import check_planned, decode, plan_bytes
+from headrace.sources.budget import check_planned, count_values, decode, plan_bytes
 from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.hive import partition_fields
 from headrace.sources.schemas import conform, unify
@@ -152,6 +152,9 @@ class ParquetSource:
         """Decode the columns, within the memory limit."""
         if not columns:
             return pa.table({})
+        # Where a footer promises too few rows, the decoder leaves out the others without a word.
+        for name, count in count_values(footer.metadata, row_group.index, footer.schema, columns).items():
+            check_rows(count, row_group, name)
         planned = plan_bytes(footer.metadata, row_group.index, footer.schema, columns)
         check_planned(planned, self.memory_limit, row_group)
         is_doubtful = sum(column.most for column in planned.values()) > self.memory_limit
