@@ -130,31 +130,31 @@ class WithColumns:
     def __post_init__(self) -> None:
         for expression in self.expressions:
             check_elementwise(expression)
-        single = [one for one in self.expressions if not one.meta.has_multiple_outputs()]
-        named = Counter(one.meta.output_name() for one in single)
-        twice = [name for name, count in named.items() if count > 1]
+        named = Counter(_output_name(expression) for expression in self.expressions)
+        twice = [name for name, count in named.items() if name is not None and count > 1]
         if twice:
             raise OptionError(f"each column can be given once, but several expressions give `{twice[0]}`")
 
     def output_names(self, names: Names) -> Names | None:
-        """Return the old names, then the new ones."""
-        if any(expression.meta.has_multiple_outputs() for expression in self.expressions):
+        """Return the old names, then the new ones; None if only the columns' types tell them."""
+        added = [_output_name(expression) for expression in self.expressions]
+        if None in added:
             return None
         for expression in self.expressions:
             _check(tuple(expression.meta.root_names()), names)
-        added = (expression.meta.output_name() for expression in self.expressions)
-        return tuple(dict.fromkeys((*names, *added)))
+        return tuple(dict.fromkeys((*names, *(name for name in added if name is not None))))
 
     def narrow(
         self, names: Names | None, wanted: frozenset[str] | None
     ) -> tuple[Step, frozenset[str] | None]:
         """Leave out expressions whose result nobody wants."""
-        if wanted is None or any(expression.meta.has_multiple_outputs() for expression in self.expressions):
+        named = [(_output_name(expression), expression) for expression in self.expressions]
+        if wanted is None or any(name is None for name, _ in named):
             return self, None
-        kept = tuple(one for one in self.expressions if one.meta.output_name() in wanted)
-        made = {one.meta.output_name() for one in kept}
-        roots = {root for one in kept for root in one.meta.root_names()}
-        return WithColumns(kept), frozenset((wanted - made) | roots)
+        kept = [(name, expression) for name, expression in named if name in wanted]
+        roots = {root for _, expression in kept for root in expression.meta.root_names()}
+        made = {name for name, _ in kept}
+        return WithColumns(tuple(expression for _, expression in kept)), frozenset((wanted - made) | roots)
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame with the columns added."""
@@ -233,6 +233,18 @@ def check_elementwise(expression: pl.Expr) -> None:
                 "one row group instead of the data set; use a step that is fitted, or `map` to work on each "
                 "row group"
             )
+
+
+def _output_name(expression: pl.Expr) -> str | None:
+    """Name the one column that an expression gives, None if it gives several or only running it tells."""
+    import polars as pl
+
+    if expression.meta.has_multiple_outputs():
+        return None
+    try:
+        return expression.meta.output_name()
+    except pl.exceptions.PolarsError:
+        return None
 
 
 def _looks_at_one_row(part: pl.Expr) -> bool:
