@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headrace as hr
@@ -195,6 +195,7 @@ def fingerprint(column: pa.Array) -> str:
     return hr.from_arrays({"x": column}).fingerprint
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES, st.integers(0, 4))
 def test_fingerprint_is_of_the_values(column: pa.Array, other: pa.Array, begin: int) -> None:
     """Equal columns have equal fingerprints however they lie in memory, other columns have others."""
