@@ -107,6 +107,8 @@ def test_chains_equal_polars(chain: list[Verb], data: st.DataObject) -> None:
         (lambda ds: ds.with_columns(a=pl.col("b")).drop(["c"]), ("b", "d", "e")),
         (lambda ds: ds.pack(x=["d", "a"]), ("a", "d")),
         (lambda ds: ds.rename({"a": "b", "b": "a"}).pack(x="a"), ("b",)),
+        (lambda ds: ds.with_columns(z=pl.col("a")).rename({"z": "a", "a": "y"}).select(["a"]), ("a",)),
+        (lambda ds: ds.with_columns(z=pl.col("a")).rename({"z": "a", "a": "y"}).pack(x="a"), ("a",)),
         (lambda ds: ds.with_columns(one=pl.lit(1)).pack(x="one"), ("a",)),
         (lambda ds: ds.select(["c", "d"]).with_columns(one=pl.lit(1)).pack(x="one"), ("c",)),
         (lambda ds: ds.map(add_sum("z")).select(["z"]), ("a", "b", "c", "d", "e")),

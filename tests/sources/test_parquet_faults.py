@@ -147,6 +147,17 @@ def test_footer_that_lies(tmp_path: Path, promised: int) -> None:
         list(ds.loader(100, output="numpy"))
 
 
+def test_footer_that_promises_too_many_lists(tmp_path: Path) -> None:
+    """Where values do not tell the rows, what was decoded is counted."""
+    path = write(tmp_path / "lie.parquet", {"x": [[row, row] for row in range(1000)]})
+    promise_rows(path, 1000, 1500)
+
+    with pytest.raises(
+        hr.CorruptSourceError, match=r"lie\.parquet, row group 0: .*promises 1500 rows, but 1000 were decoded"
+    ):
+        hr.open(path).to_arrow()
+
+
 def test_checksums_find_a_flipped_bit(tmp_path: Path) -> None:
     """A bit flipped in a page is found where pages have checksums; the error names row group and column."""
     path = two_groups(

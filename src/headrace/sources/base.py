@@ -68,8 +68,10 @@ def check_columns(columns: Sequence[str], schema: pa.Schema, where: str) -> None
 def check_rows(got: int, row_group: RowGroup, column: str | None = None) -> None:
     """Refuse a row group that holds another number of rows than the manifest promised."""
     if got != row_group.rows:
-        where = f"{row_group}" if column is None else f"{row_group}, column `{column}`"
+        where, found = (row_group, f"{got} were decoded")
+        if column is not None:
+            where, found = f"{row_group}, column `{column}`", f"the column holds {got}"
         raise CorruptSourceError(
-            f"{where}: the footer promises {row_group.rows} rows, but there are {got}; "
+            f"{where}: the footer promises {row_group.rows} rows, but {found}; "
             "the file is damaged or its writer was stopped, so write it again"
         )
