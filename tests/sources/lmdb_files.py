@@ -10,7 +10,8 @@ from typing import Any
 
 from headrace.dataset import Dataset
 from headrace.errors import HeadraceError
-from headrace.sources.lmdb import LmdbOptions, LmdbSource, find_environments
+from headrace.sources.lmdb import LmdbOptions, LmdbSource
+from headrace.sources.open import open_source
 
 LIMIT = 1 << 30
 
@@ -29,7 +30,9 @@ def write(path: Path, records: Mapping[bytes, bytes], database: str | None = Non
 
 
 def open_lmdb(path: Any, limit: int = LIMIT, **options: Any) -> LmdbSource:
-    return LmdbSource.open(find_environments(path), LmdbOptions(**options), limit)
+    source = open_source(path, "lmdb", LmdbOptions(**options), limit)
+    assert isinstance(source, LmdbSource)
+    return source
 
 
 def rows(source: LmdbSource) -> list[dict[str, Any]]:

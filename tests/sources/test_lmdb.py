@@ -25,10 +25,9 @@ from headrace.errors import (
     MissingSourceError,
     OptionError,
     SchemaError,
-    SourceError,
 )
 from headrace.sources.base import Source, SupportsTake
-from headrace.sources.lmdb import LmdbOptions, LmdbSource, find_environments
+from headrace.sources.lmdb import LmdbOptions, LmdbSource
 from headrace.sources.lmdb_index import KeyPattern
 from headrace.testing import SourceTests
 
@@ -233,7 +232,7 @@ def test_paths_of_all_kinds_are_found(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("hello")
 
     def keys(path: Any) -> list[bytes]:
-        return [row["key"] for row in rows(LmdbSource.open(find_environments(path), LmdbOptions(), 1 << 30))]
+        return [row["key"] for row in rows(open_lmdb(path))]
 
     assert keys(tmp_path) == [b"part-2", b"part-10", b"single"]
     assert keys(tmp_path / "part-2.lmdb") == [b"part-2"]
@@ -246,7 +245,7 @@ def test_paths_of_all_kinds_are_found(tmp_path: Path) -> None:
     (tmp_path / "text").mkdir()
     for name in "ab":
         (tmp_path / "text" / name).write_text("x")
-    with pytest.raises(SourceError, match="no LMDB environment"):
+    with pytest.raises(CorruptSourceError, match=r"a: an LMDB data file must"):
         keys(tmp_path / "text")
 
 

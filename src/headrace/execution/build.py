@@ -12,7 +12,7 @@ import numpy as np
 from headrace.batch import Batch
 from headrace.errors import HeadraceError
 from headrace.execution.gather import Gather
-from headrace.execution.recipe import Recipe
+from headrace.execution.recipe import Recipe, Untouched
 from headrace.execution.stats import Stats, measured
 from headrace.planning.plan import BatchPlan, Read
 
@@ -52,6 +52,11 @@ def fill(
         columns = recipe.arrays(row_group, stats)
         with measured(stats, "gather"):
             gather.add(read, row_group, columns)
+        with measured(stats, "read"):
+            for name, column in columns.items():
+                if isinstance(column, Untouched):
+                    targets = gather.targets(name, read)
+                    column.source.copy_rows(row_group, column.column, read.rows, targets)
     except HeadraceError as error:
         if not skip_errors or stats is None:
             raise

@@ -130,10 +130,10 @@ def _peak_memory(recipe: Recipe, plan: Plan, world: World, options: StreamOption
 
 
 def _share_read(recipe: Recipe) -> float:
-    """Which share of a row group's bytes the needed columns hold."""
+    """Which share of a row group's bytes the decoded columns hold."""
     schema = recipe.source.schema
     widths = {field.name: _width(field.type) for field in schema}
-    return sum(widths[name] for name in recipe.columns) / max(sum(widths.values()), 1)
+    return sum(widths[name] for name in recipe.decoded) / max(sum(widths.values()), 1)
 
 
 def _row_bytes(recipe: Recipe) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from headrace.batch import Batch, Column
 from headrace.errors import SchemaError
 from headrace.execution.memory import BatchMemory
+from headrace.execution.recipe import Untouched
 from headrace.manifest import RowGroup
 from headrace.planning.plan import Read
 from headrace.prepare.pack import Laid, Stack
@@ -82,8 +84,8 @@ class Gather:
         self._id_addresses = np.zeros(self._count, np.uint64)
         self._addresses: dict[str, NDArray[np.uint64]] = {}
 
-    def add(self, read: Read, row_group: RowGroup, columns: Mapping[str, Laid]) -> None:
-        """Copy the rows of one read into the batches that they belong to.
+    def add(self, read: Read, row_group: RowGroup, columns: Mapping[str, Laid | Untouched]) -> None:
+        """Copy the rows of one read into the batches that they belong to, but those of untouched columns.
 
         Raises:
             SchemaError: A column has another dtype or shape than in the row groups before.
@@ -98,11 +100,22 @@ class Gather:
         for name, laid in columns.items():
             if isinstance(laid, Stack):
                 kernels.copy_columns(laid.parts, self._addresses[name], read.rows, steps, read.slots)
+            elif isinstance(laid, Untouched):
+                continue  # the source copies it to `targets`
             elif isinstance(laid, np.ndarray):
                 source = np.ascontiguousarray(laid)
                 kernels.copy_rows(source, self._addresses[name], read.rows, steps, read.slots)
             else:
                 self._add_pieces(name, laid, read)
+
+    def targets(self, name: str, read: Read) -> NDArray[np.uint64]:
+        """Where in memory the rows of a column go, once `add` opened their batches; uint64 of shape [n]."""
+        kind = self._formats[name]
+        assert isinstance(kind, tuple)
+        width = kind[0].itemsize * math.prod(kind[1])
+        return self._addresses[name][read.steps - self._first] + read.slots.astype(np.uint64) * np.uint64(
+            width
+        )
 
     def skip(self, read: Read, row_group: RowGroup) -> None:
         """Mark the rows of one read as left out."""
@@ -137,7 +150,7 @@ class Gather:
                 columns[name] = column[kept]
         return Batch(columns, batch.ids[kept], None if is_padding is None else is_padding[kept])
 
-    def _check_formats(self, columns: Mapping[str, Laid], row_group: RowGroup) -> None:
+    def _check_formats(self, columns: Mapping[str, Laid | Untouched], row_group: RowGroup) -> None:
         """Every row group must yield the same columns, or a batch could not hold them."""
         found = {name: _format(laid) for name, laid in columns.items()}
         with self._lock:
@@ -203,7 +216,9 @@ def _join(pieces: list[tuple[Ids, pa.Array]], kind: pa.DataType) -> pa.Array:
     return pa.concat_arrays([values for _, values in pieces]).take(pa.array(np.argsort(slots)))
 
 
-def _format(laid: Laid) -> _Format:
+def _format(laid: Laid | Untouched) -> _Format:
+    if isinstance(laid, Untouched):
+        return laid.layout
     if isinstance(laid, Stack):
         return laid.parts[0].dtype, (len(laid.parts),)
     if isinstance(laid, np.ndarray):

@@ -17,6 +17,8 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from headrace.copying import copy_row, fence, pointer
+
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
 Addresses = NDArray[np.uint64]
@@ -26,28 +28,15 @@ _LINE = 64  # bytes of a cache line
 _AHEAD = 8  # rows: far enough to hide the way to memory, near enough that the lines are still there
 
 
-def _type_pointer(typing_context: Any, address: Any, kind: Any) -> Any:
-    """Cast an address to a pointer to values of that dtype."""
-    pointer = types.CPointer(kind.dtype)
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
-
-    return pointer(types.uint64, kind), generate
-
-
-_pointer: Any = intrinsic(_type_pointer)
-
-
 def _type_prefetch(typing_context: Any, address: Any) -> Any:
     """Ask for a cache line before it is written."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", (pointer,), kind)
+        line, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [line, number, number, number])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", (line,), kind)
         for_writing, keep, data = (ir.Constant(number, value) for value in (1, 3, 1))
-        builder.call(prefetch, [builder.inttoptr(arguments[0], pointer), for_writing, keep, data])
+        builder.call(prefetch, [builder.inttoptr(arguments[0], line), for_writing, keep, data])
         return context.get_dummy_value()
 
     return types.void(types.uint64), generate
@@ -68,7 +57,7 @@ def _column_kernel(kind: Any) -> Callable[..., None]:
     )
     def copy(columns: Any, outputs: Any, rows: Any, steps: Any, slots: Any) -> None:
         # One row at a time: each output line is written whole, and the columns are read as streams.
-        sources = _pointer(columns.ctypes.data, types.uint64)
+        sources = pointer(columns.ctypes.data, types.uint64)
         width = np.uint64(columns.size * size)
         for place in range(rows.size):
             if place + _AHEAD < rows.size:
@@ -76,9 +65,9 @@ def _column_kernel(kind: Any) -> Callable[..., None]:
                 for line in range(np.uint64(0), width + np.uint64(_LINE - 1), np.uint64(_LINE)):
                     _prefetch(coming + line)
             row = rows[place]
-            target = _pointer(outputs[steps[place]] + np.uint64(slots[place]) * width, kind)
+            target = pointer(outputs[steps[place]] + np.uint64(slots[place]) * width, kind)
             for number in range(columns.size):
-                target[number] = _pointer(sources[number], kind)[row]
+                target[number] = pointer(sources[number], kind)[row]
 
     return copy
 
@@ -96,16 +85,10 @@ _COLUMN_KERNELS = {
     boundscheck=False,
 )
 def _copy_rows(source: Any, width: Any, outputs: Any, rows: Any, steps: Any, slots: Any) -> None:
-    words = width // np.uint64(8)
     for place in range(rows.size):
-        origin = source + np.uint64(rows[place]) * width
         target = outputs[steps[place]] + np.uint64(slots[place]) * width
-        wide_origin, wide_target = _pointer(origin, types.uint64), _pointer(target, types.uint64)
-        for word in range(words):
-            wide_target[word] = wide_origin[word]
-        narrow_origin, narrow_target = _pointer(origin, types.uint8), _pointer(target, types.uint8)
-        for byte in range(words * np.uint64(8), width):
-            narrow_target[byte] = narrow_origin[byte]
+        copy_row(target, source + np.uint64(rows[place]) * width, width)
+    fence()
 
 
 def copy_columns(columns: Sequence[Array], outputs: Addresses, rows: Ids, steps: Ids, slots: Ids) -> None:

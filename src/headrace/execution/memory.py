@@ -69,7 +69,7 @@ class BatchMemory:
         free = self._free[size]
         if not free:
             self._grow(size, free)
-        memory = free.popleft()
+        memory = free.pop()
         lease = (ctypes.c_char * size).from_buffer(memory)
         number = id(lease)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +18,25 @@ from headrace.prepare.base import Names, Step, from_frame, names_after, to_frame
 from headrace.prepare.columns import Drop, Rename, Select
 from headrace.prepare.pack import Laid, Pack, lay_out
 from headrace.prepare.threads import is_polars_dead
-from headrace.sources.base import Source, check_rows
+from headrace.sources.base import Layout, Source, SupportsCopy, check_rows
 
 # Steps that only choose and name columns need no frame.
 _PROJECTIONS = (Select, Drop, Rename)
+
+
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """A column that no step changes, so that the source copies its rows right into the batch.
+
+    Attributes:
+        source: Who copies them.
+        column: What the source calls it.
+        layout: Dtype and shape of one sample.
+    """
+
+    source: SupportsCopy
+    column: str
+    layout: Layout
 
 
 @dataclass(frozen=True)
@@ -50,6 +66,26 @@ class Recipe:
     def names(self) -> Names | None:
         """The columns after the last step, or None where only running the steps can tell."""
         return names_after(self.steps, tuple(self.source.schema.names))
+
+    @cached_property
+    def untouched(self) -> Mapping[str, Untouched]:
+        """The delivered columns that are copied as they lie, by the name of their array."""
+        source = self.source
+        if self.needs_frame or self.keep_arrow or not isinstance(source, SupportsCopy) or self.names is None:
+            return {}
+        layouts = source.layouts
+        origins = {name: name for name in source.schema.names}
+        for step in self.steps:
+            if isinstance(step, Rename):
+                origins = {step.mapping.get(name, name): origin for name, origin in origins.items()}
+            else:
+                origins = {name: origins[name] for name in step.output_names(tuple(origins)) or ()}
+        alone = {name: name for name in origins} if self.pack is None else self.pack.unchanged
+        return {
+            array: Untouched(source, origins[name], layouts[origins[name]])
+            for array, name in alone.items()
+            if origins.get(name) in layouts
+        }
 
     @cached_property
     def _narrowed(self) -> tuple[tuple[Step, ...], tuple[str, ...]]:
@@ -94,12 +130,35 @@ class Recipe:
         with measured(stats, "prepare"):
             return self._apply(batch, steps, row_group)
 
-    def arrays(self, row_group: RowGroup, stats: Stats | None = None) -> dict[str, Laid]:
+    @cached_property
+    def _rest(self) -> Recipe | None:
+        """What yields the columns that are not copied as they lie; None if there are no others."""
+        if self.pack is None:
+            rest = tuple(name for name in self.names or () if name not in self.untouched)
+            return replace(self, steps=(*self.steps, Select(rest))) if rest else None
+        pack = self.pack.without(self.untouched)
+        return None if pack is None else replace(self, pack=pack)
+
+    @property
+    def decoded(self) -> tuple[str, ...]:
+        """Which of the source's columns are decoded, rather than copied as they lie."""
+        if not self.untouched:
+            return self.columns
+        return () if self._rest is None else self._rest.columns
+
+    def arrays(self, row_group: RowGroup, stats: Stats | None = None) -> dict[str, Laid | Untouched]:
         """Read and prepare one row group, laid out for the gather.
 
         Raises:
             HeadraceError: Reading or preparing failed; the message names the row group.
         """
+        if self.untouched:
+            laid = {} if self._rest is None else self._rest.arrays(row_group, stats)
+            names = self.names or () if self.pack is None else self.pack.groups
+            return {name: self.untouched.get(name) or laid[name] for name in names}
+        return {**self._laid_out(row_group, stats)}
+
+    def _laid_out(self, row_group: RowGroup, stats: Stats | None) -> dict[str, Laid]:
         batch = self.frame(row_group, stats)
         with measured(stats, "prepare"):
             if self.pack is not None:

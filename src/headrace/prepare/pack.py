@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,24 @@ class Pack:
         return frozenset(
             name for group in self.groups.values() for name in ((group,) if isinstance(group, str) else group)
         )
+
+    @property
+    def unchanged(self) -> dict[str, str]:
+        """The arrays that are one column as it is, and that column."""
+        if self.null_mask:
+            return {}
+        dtypes = self.dtype or {}
+        return {
+            name: group
+            for name, group in self.groups.items()
+            if isinstance(group, str) and dtypes.get(name) is None
+        }
+
+    def without(self, names: Container[str]) -> Pack | None:
+        """Leave out arrays; None if no other is left."""
+        groups = {name: group for name, group in self.groups.items() if name not in names}
+        dtype = {name: kind for name, kind in (self.dtype or {}).items() if name not in names}
+        return Pack(groups, self.null_mask, dtype or None) if groups else None
 
     def lay_out(self, batch: pa.RecordBatch, where: object) -> dict[str, Laid]:
         """Turn Arrow columns into arrays, without a copy where dtypes agree and nothing is null.

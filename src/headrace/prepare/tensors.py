@@ -51,13 +51,13 @@ def tensor_values(column: pa.Array) -> pa.Array | None:
     None if a list inside a sample is null.
     """
     lists: Any = column.storage if isinstance(column.type, pa.FixedShapeTensorType) else column
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    samples = len(column)
     while pa.types.is_fixed_size_list(lists.type):
         size = lists.type.list_size
         inner = lists.values.slice(lists.offset * size, len(lists) * size)
-        valid = np.repeat(valid, size)
-        is_list = pa.types.is_fixed_size_list(inner.type)
-        if is_list and np.any(inner.is_null().to_numpy(zero_copy_only=False) & valid):
+        if pa.types.is_fixed_size_list(inner.type) and _count_nulls(
+            inner, column, len(inner) // max(samples, 1)
+        ):
             return None
         lists = inner
     return lists
@@ -65,11 +65,16 @@ def tensor_values(column: pa.Array) -> pa.Array | None:
 
 def count_null_numbers(column: pa.Array, values: pa.Array) -> int:
     """How many numbers are null inside samples that are not."""
-    if not values.null_count:
+    return _count_nulls(values, column, len(values) // max(len(column), 1))
+
+
+def _count_nulls(inner: pa.Array, column: pa.Array, each: int) -> int:
+    """Count nulls among the parts of samples, of which each has so many, but not in null samples."""
+    if not inner.null_count:
         return 0
+    nulls = inner.is_null().to_numpy(zero_copy_only=False)
     valid = column.is_valid().to_numpy(zero_copy_only=False)
-    nulls = values.is_null().to_numpy(zero_copy_only=False)
-    return int(np.count_nonzero(nulls & np.repeat(valid, len(values) // max(len(column), 1))))
+    return int(np.count_nonzero(nulls & np.repeat(valid, each)))
 
 
 def tensor_to_numpy(column: pa.Array, values: pa.Array) -> NDArray[Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +54,36 @@ class SupportsTake(Protocol):
 
     def take(self, ids: NDArray[np.int64], columns: Sequence[str]) -> dict[str, NDArray[np.generic]]:
         """Copy the samples with these ids, in this order, into fresh arrays of shape [n, ...]."""
+        ...
+
+
+Layout = tuple[np.dtype[Any], tuple[int, ...]]
+"""Dtype and shape of one sample."""
+
+
+@runtime_checkable
+class SupportsCopy(Protocol):
+    """A source that can copy rows of some columns once, from the shard right into a batch."""
+
+    @property
+    def layouts(self) -> Mapping[str, Layout]:
+        """The columns that can be copied, and what their samples are; never null."""
+        ...
+
+    def copy_rows(
+        self, row_group: RowGroup, column: str, rows: NDArray[np.int64], targets: NDArray[np.uint64]
+    ) -> None:
+        """Copy rows of one column to memory.
+
+        Args:
+            row_group: One of `manifest`'s row groups.
+            column: One of `layouts`.
+            rows: Which of its rows, int64 of shape [n], best in rising order.
+            targets: Where in memory each of them goes, uint64 of shape [n].
+
+        Raises:
+            SourceError: As `read` does; some rows may have been copied by then.
+        """
         ...
 
 

@@ -22,6 +22,7 @@ from headrace.sources.mapped import windows
 Types = dict[str, pa.DataType]
 """Columns of one encoded value: `""` is the value itself, names are the parts of a mapping."""
 
+LEAST_COPIED = 512  # bytes of a row; narrower ones are read faster as columns
 _SAMPLED = 16  # values that are decoded when a data set is opened, to learn their type
 _MOST_BYTES = (1 << 31) - 1  # of one text or binary array, whose offsets have 32 bits
 
@@ -197,15 +198,29 @@ class Fixed:
 
     def decode(self, values: Values, types: Types) -> dict[str, pa.Array]:
         """Copy the values once, into an array of shape [n, ...]."""
-        width = self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
-        wrong = np.flatnonzero(values.lengths != width)
+        self.check(values)
+        return {"": tensor_array(values.fixed(0, self.width).view(self.dtype).reshape(-1, *self.shape))}
+
+    def check(self, values: Values) -> None:
+        """Refuse values of another size."""
+        wrong = np.flatnonzero(values.lengths != self.width)
         if len(wrong):
             row = int(wrong[0])
             reason = (
-                f"{self.dtype} of shape {list(self.shape)} takes {width:,} bytes, got {values.lengths[row]:,}"
+                f"{self.dtype} of shape {list(self.shape)} takes {self.width:,} bytes, got "
+                f"{values.lengths[row]:,}"
             )
             raise UndecodableError.at(wrong.tolist(), values.label(row), reason)
-        return {"": tensor_array(values.fixed(0, width).view(self.dtype).reshape(-1, *self.shape))}
+
+    @property
+    def width(self) -> int:
+        """Bytes of one sample."""
+        return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def is_copyable(self) -> bool:
+        """Whether the values lie in the file as batches hold them, and are wide enough to copy one by one."""
+        return self.dtype.isnative and self.dtype.kind in "iuf" and self.width >= LEAST_COPIED
 
 
 @dataclass(frozen=True, slots=True)

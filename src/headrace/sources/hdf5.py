@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from headrace.errors import (
     CorruptSourceError,
@@ -26,14 +28,16 @@ from headrace.errors import (
 )
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
-from headrace.sources.base import check_columns, check_rows
+from headrace.sources.base import Layout, check_columns, check_rows
 from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.hdf5_chunks import open_bytes
+from headrace.sources.hdf5_copying import copy_extent, layout_of
 from headrace.sources.hdf5_header import Inspector, Member, SparseTable, Table
 from headrace.sources.hdf5_layout import LayoutFinder
-from headrace.sources.hdf5_reading import Reading
+from headrace.sources.hdf5_reading import Reading, located
 from headrace.sources.hdf5_rows import cut_rows, identify
 from headrace.sources.hive import partition_column, partition_fields
+from headrace.sources.scratch import Scratch
 
 _SHOWN = 6
 
@@ -136,6 +140,7 @@ class Hdf5Source:
     headers: tuple[Header, ...]
     options: Hdf5Options
     memory_limit: int
+    _scratch: Scratch = field(default_factory=Scratch, init=False, repr=False)
 
     @staticmethod
     def open(files: Iterable[ShardFile], options: Hdf5Options, memory_limit: int) -> Hdf5Source:
@@ -207,15 +212,8 @@ class Hdf5Source:
         """Decode one row group of one file."""
         check_columns(columns, self.schema, f"the HDF5 data set of {row_group.name}")
         file, header = self.files[row_group.shard], self.headers[row_group.shard]
-        try:
+        with _explained(row_group, file, header):
             arrays = self._decode(file.path, header, row_group, columns)
-        except HeadraceError:
-            raise
-        except MemoryError as error:
-            raise MemoryLimitError(f"{row_group}: memory ran out while decoding: {error}") from error
-        except Exception as error:
-            header.stamp.check(file.path)
-            raise CorruptSourceError(f"{row_group}: cannot be decoded: {error}") from error
         for name in columns:
             if name not in arrays:
                 value, kind = file.partitions.get(name), self._partitions[name]
@@ -224,12 +222,40 @@ class Hdf5Source:
         schema = pa.schema([self.schema.field(name) for name in columns])
         return pa.RecordBatch.from_arrays([arrays[name] for name in columns], schema=schema)
 
+    @cached_property
+    def layouts(self) -> dict[str, Layout]:
+        """The columns whose rows can be copied right into a batch, without decoding them as a column."""
+        # A row group beyond the memory limit is left to `read`, which says so.
+        each = [
+            {
+                member.name: layout
+                for member in header.members
+                if (layout := layout_of(member, header.group_rows, self.memory_limit))
+            }
+            for header in self.headers
+        ]
+        return {name: layout for name, layout in each[0].items() if all(name in found for found in each)}
+
+    def copy_rows(
+        self, row_group: RowGroup, column: str, rows: NDArray[np.int64], targets: NDArray[np.uint64]
+    ) -> None:
+        """Copy rows of one column of one row group to memory."""
+        file, header = self.files[row_group.shard], self.headers[row_group.shard]
+        table = next(one for one in header.members if isinstance(one, Table) and column in one.leaves)
+        first = row_group.index * header.group_rows
+        with (
+            _explained(row_group, file, header),
+            open_bytes(file.path, header.stamp, self._scratch) as opened,
+            located(table, row_group),
+        ):
+            copy_extent(opened, table.extent, rows + first, targets)
+
     def _decode(
         self, path: str, header: Header, row_group: RowGroup, columns: Sequence[str]
     ) -> dict[str, pa.Array]:
         begin = row_group.index * header.group_rows
         rows = range(begin, begin + row_group.rows)
-        with open_bytes(path, header.stamp) as file:
+        with open_bytes(path, header.stamp, self._scratch) as file:
             reading = Reading(file, row_group, rows, self.memory_limit)
             foreign = reading.plan(header.members, frozenset(columns))
             arrays = reading.read_directly()
@@ -238,6 +264,20 @@ class Hdf5Source:
                     for table in foreign:
                         arrays |= reading.read_by_library(opened[table.extent.name], table)
         return arrays
+
+
+@contextmanager
+def _explained(row_group: RowGroup, file: ShardFile, header: Header) -> Generator[None]:
+    """Turn whatever goes wrong in a read into one error of ours."""
+    try:
+        yield
+    except HeadraceError:
+        raise
+    except MemoryError as error:
+        raise MemoryLimitError(f"{row_group}: memory ran out while decoding: {error}") from error
+    except Exception as error:
+        header.stamp.check(file.path)
+        raise CorruptSourceError(f"{row_group}: cannot be decoded: {error}") from error
 
 
 def read_header(path: str, options: Hdf5Options) -> Header:
@@ -258,7 +298,7 @@ def read_header(path: str, options: Hdf5Options) -> Header:
             members = Inspector(file, layouts).find_members(options.group, options.columns)
         rows = _common_rows(path, members, options)
         group_rows, row_bytes = cut_rows(members, rows, stamp.size)
-        with open_bytes(path, stamp) as opened:
+        with open_bytes(path, stamp, Scratch()) as opened:
             identity = identify(opened, members)
     except HeadraceError:
         raise

@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from headrace.errors import ChangedSourceError, CorruptSourceError, SourceError
 from headrace.sources.files import Stamp
 from headrace.sources.hdf5_filters import Decode, Filter, make_decoder
+from headrace.sources.scratch import Scratch
 
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
 
 _GAP = 1 << 14  # reading over a gap of this size costs less than another call
+_RUN_BYTES = 1 << 22  # read with one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +155,13 @@ class ShardBytes:
     Attributes:
         path: What errors call it.
         size: Its bytes when it was opened.
+        scratch: Memory to read into.
     """
 
-    def __init__(self, path: str, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int, scratch: Scratch) -> None:
         """Wrap a descriptor that `open_bytes` closes."""
         self.path = path
+        self.scratch = scratch
         self.size = os.fstat(descriptor).st_size
         self._descriptor = descriptor
 
@@ -180,7 +184,7 @@ class ShardBytes:
 
 
 @contextmanager
-def open_bytes(path: str, stamp: Stamp) -> Generator[ShardBytes, Any]:
+def open_bytes(path: str, stamp: Stamp, scratch: Scratch) -> Generator[ShardBytes, Any]:
     """Open a file for one read, and make sure that it is the stamped one before and after."""
     stamp.check(path)
     try:
@@ -188,7 +192,7 @@ def open_bytes(path: str, stamp: Stamp) -> Generator[ShardBytes, Any]:
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        yield ShardBytes(path, descriptor)
+        yield ShardBytes(path, descriptor, scratch)
     except CorruptSourceError:
         stamp.check(path)  # what looks damaged may have been rewritten meanwhile
         raise
@@ -197,7 +201,7 @@ def open_bytes(path: str, stamp: Stamp) -> Generator[ShardBytes, Any]:
     stamp.check(path)
 
 
-def read_rows(file: ShardBytes, extent: Extent, begin: int, end: int) -> Bytes:
+def read_extent(file: ShardBytes, extent: Extent, begin: int, end: int) -> Bytes:
     """Read rows into fresh memory.
 
     Args:
@@ -266,9 +270,9 @@ def _decode_rows(
 ) -> None:
     """Decode chunks of whole rows, right into place where all of a chunk is wanted."""
     width, height = extent.row_bytes, layout.shape[0]
-    decoders = _Decoders(layout, height * width)
+    decoders = Decoders(layout, height * width)
     tops = (layout.numbers[here] * height).tolist()
-    for top, (place, stored) in zip(tops, _stored_chunks(file, layout, here), strict=True):
+    for top, (place, stored) in zip(tops, stored_chunks(file, layout, here), strict=True):
         start, stop = (top - rows.start) * width, (top + height - rows.start) * width
         if start >= 0 and stop <= len(out):
             decoders.decode(place, stored, out[start:stop])
@@ -285,10 +289,10 @@ def _copy_blocks(
     """Decode chunks that hold parts of rows, and copy each to its place."""
     box = out.reshape(len(rows), *extent.inner, extent.itemsize)
     block = np.empty((*layout.shape, extent.itemsize), np.uint8)
-    decoders = _Decoders(layout, block.size)
+    decoders = Decoders(layout, block.size)
     limits = ((rows.start, rows.stop), *((0, length) for length in extent.inner))
     corners = np.transpose(np.unravel_index(layout.numbers[here], layout.grid)) * np.array(layout.shape)
-    for (place, stored), corner in zip(_stored_chunks(file, layout, here), corners.tolist(), strict=True):
+    for (place, stored), corner in zip(stored_chunks(file, layout, here), corners.tolist(), strict=True):
         decoders.decode(place, stored, block.reshape(-1))
         source: list[slice] = []
         target: list[slice] = []
@@ -299,40 +303,75 @@ def _copy_blocks(
         box[tuple(target)] = block[tuple(source)]
 
 
-class _Decoders:
-    """The decoders of a data set's chunks, by which filters were left out."""
+class Decoders:
+    """The decoders of a data set's chunks, by which filters were left out.
+
+    Attributes:
+        layout: The data set's chunks.
+        nbytes: A chunk's plain bytes.
+    """
 
     def __init__(self, layout: Chunked, nbytes: int) -> None:
-        self._layout, self._nbytes = layout, nbytes
+        self.layout, self.nbytes = layout, nbytes
         self._by_mask: dict[int, Decode] = {}
 
     def decode(self, place: int, stored: Bytes, out: Bytes) -> None:
         """Decode one chunk, and say which one it is if that fails."""
-        mask = int(self._layout.masks[place])
+        mask = int(self.layout.masks[place])
         if mask not in self._by_mask:
-            self._by_mask[mask] = make_decoder(self._layout.filters, mask, self._nbytes)
+            self._by_mask[mask] = make_decoder(self.layout.filters, mask, self.nbytes)
         try:
             self._by_mask[mask](stored, out)
         except CorruptSourceError as error:
-            corner = np.unravel_index(int(self._layout.numbers[place]), self._layout.grid)
-            first = [int(at) * step for at, step in zip(corner, self._layout.shape, strict=True)]
+            corner = np.unravel_index(int(self.layout.numbers[place]), self.layout.grid)
+            first = [int(at) * step for at, step in zip(corner, self.layout.shape, strict=True)]
             raise CorruptSourceError(f"the chunk that begins at {first}: {error}") from error.__cause__
 
 
-def _stored_chunks(file: ShardBytes, layout: Chunked, here: slice) -> Generator[tuple[int, Bytes]]:
-    """Yield chunks as they lie in the file; neighbours arrive with one call, far ones one by one."""
-    offsets, lengths = layout.offsets[here], layout.lengths[here]
-    gaps = offsets[1:] - (offsets + lengths)[:-1]
-    edges = [0, *(np.flatnonzero((gaps < 0) | (gaps > _GAP)) + 1).tolist(), len(offsets)]
-    for begin, end in pairwise(edges):
-        if begin == end:
-            continue
-        origin = int(offsets[begin])
-        run = np.empty(int(offsets[end - 1] + lengths[end - 1]) - origin, np.uint8)
-        file.fill(run, origin)
-        starts = (offsets[begin:end] - origin).tolist()
-        for place, start, length in zip(range(begin, end), starts, lengths[begin:end].tolist(), strict=True):
-            yield here.start + place, run[start : start + length]
+def stored_chunks(file: ShardBytes, layout: Chunked, here: slice) -> Generator[tuple[int, Bytes]]:
+    """Yield chunks as they lie in the file, each valid until the next one is asked for.
+
+    Neighbours arrive with one call, far ones one by one.
+    """
+    begins, ends = layout.offsets[here], layout.offsets[here] + layout.lengths[here]
+    for first, last, origin, run in read_runs(file, begins, ends):
+        for place in range(first, last):
+            yield here.start + place, run[int(begins[place]) - origin : int(ends[place]) - origin]
+
+
+def read_runs(file: ShardBytes, begins: Places, ends: Places) -> Generator[tuple[int, int, int, Bytes]]:
+    """Read pieces of a file, neighbours with one call, into memory that is used again.
+
+    Args:
+        file: Where they lie.
+        begins: Where each piece begins, int64 of shape [n].
+        ends: Where it ends, int64 of shape [n].
+
+    Yields:
+        The first piece of a run and the one after its last, where the run begins in the file, and
+        its bytes, which are valid until the next one is asked for.
+    """
+    runs = list(_find_runs(begins, ends))
+    with file.scratch.lease(
+        max((int(ends[last - 1] - begins[first]) for first, last in runs), default=0)
+    ) as buffer:
+        for first, last in runs:
+            origin = int(begins[first])
+            run = buffer[: int(ends[last - 1]) - origin]
+            file.fill(run, origin)
+            yield first, last, origin, run
+
+
+def _find_runs(begins: Places, ends: Places) -> Generator[tuple[int, int]]:
+    """Cut pieces into runs that lie close to each other and stay small."""
+    gaps = begins[1:] - ends[:-1]
+    edges = [0, *(np.flatnonzero((gaps < 0) | (gaps > _GAP)) + 1).tolist(), len(begins)]
+    for first, last in pairwise(edges):
+        place = first
+        while place < last:
+            fitting = int(np.searchsorted(ends[place:last], begins[place] + _RUN_BYTES, side="right"))
+            yield place, place + max(fitting, 1)
+            place += max(fitting, 1)
 
 
 def _fill_all(out: Bytes, fill: bytes) -> None:

@@ -15,7 +15,7 @@ from headrace.batch import Sparse
 from headrace.errors import CorruptSourceError
 from headrace.manifest import RowGroup
 from headrace.sources.budget import PlannedColumn, check_planned
-from headrace.sources.hdf5_chunks import Foreign, ShardBytes, read_rows
+from headrace.sources.hdf5_chunks import Foreign, ShardBytes, read_extent
 from headrace.sources.hdf5_header import Member, SparseTable, Table
 from headrace.sources.hdf5_types import REFERENCE, Leaf, select_leaf, to_arrow
 
@@ -62,7 +62,7 @@ class Reading:
         sizes |= {matrix.name: self._pointer_bytes(matrix) for matrix in matrices}
         self._check(sizes)
         for matrix in matrices:  # what these point to is known once the pointers are
-            with self._at(matrix.indptr):
+            with located(matrix.indptr, self.row_group):
                 pointers = self._pointers(matrix)
             self._matrices.append((matrix, pointers))
             values = int(pointers[-1] - pointers[0])
@@ -70,7 +70,7 @@ class Reading:
         foreign = [table for table in tables if table.needs_library]
         for table in foreign:
             if table.is_varied and table.dtype == REFERENCE and not isinstance(table.extent.layout, Foreign):
-                with self._at(table):
+                with located(table, self.row_group):
                     sizes[table.name] += self._referred_bytes(table)
         self._check(sizes)
         self._tables = [table for table in tables if not table.needs_library]
@@ -80,11 +80,11 @@ class Reading:
         """Decode all columns that need no library."""
         arrays: dict[str, pa.Array] = {}
         for table in self._tables:
-            with self._at(table):
+            with located(table, self.row_group):
                 values = _read_values(self.file, table, self.rows)
                 arrays |= _columns(values, table.leaves)
         for matrix, pointers in self._matrices:
-            with self._at(matrix.data):
+            with located(matrix.data, self.row_group):
                 arrays[matrix.name] = self._read_matrix(matrix, pointers)
         return arrays
 
@@ -95,7 +95,7 @@ class Reading:
         parts: dict[str, list[pa.Array]] = {name: [] for name in table.leaves}
         taken = 0
         for begin in range(self.rows.start, max(self.rows.stop, self.rows.start + 1), step):
-            with self._at(table):
+            with located(table, self.row_group):
                 values = dataset[begin : min(begin + step, self.rows.stop)]
                 for name, array in _columns(values, table.leaves).items():
                     parts[name].append(array)
@@ -151,22 +151,21 @@ class Reading:
             {name: PlannedColumn(size, size) for name, size in sizes.items()}, self.limit, self.row_group
         )
 
-    @contextmanager
-    def _at(self, table: Table) -> Generator[None]:
-        """Say which data set an error is about."""
-        try:
-            yield
-        except CorruptSourceError as error:
-            raise CorruptSourceError(
-                f"{self.row_group}, data set `{table.extent.name}`: {error}"
-            ) from error.__cause__
+
+@contextmanager
+def located(table: Table, row_group: RowGroup) -> Generator[None]:
+    """Say which data set of which row group an error is about."""
+    try:
+        yield
+    except CorruptSourceError as error:
+        raise CorruptSourceError(f"{row_group}, data set `{table.extent.name}`: {error}") from error.__cause__
 
 
 def _read_values(file: ShardBytes, table: Table, rows: range) -> Array:
     """Read rows as an array of shape [n, ...] in the file's own dtype."""
     assert table.dtype is not None
     base, dims = table.dtype.subdtype or (table.dtype, ())
-    raw = read_rows(file, table.extent, rows.start, rows.stop)
+    raw = read_extent(file, table.extent, rows.start, rows.stop)
     return raw.view(base).reshape(len(rows), *table.extent.inner, *dims)
 
 

@@ -20,24 +20,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headrace.errors import CorruptSourceError, HeadraceError, OptionError, SourceError
+from headrace.errors import CorruptSourceError, HeadraceError, OptionError
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard, to_ids
-from headrace.sources.base import check_columns, check_rows
+from headrace.sources.base import Layout, check_columns, check_rows
 from headrace.sources.budget import PlannedColumn, check_planned
 from headrace.sources.building import value_bytes
 from headrace.sources.codings import make_decoder
-from headrace.sources.decoding import Coding, Decoder, Types, Values, located
-from headrace.sources.files import Paths, ShardFile, find_files
+from headrace.sources.decoding import Coding, Decoder, Fixed, Types, Values, located
+from headrace.sources.files import ShardFile
 from headrace.sources.hive import partition_fields
 from headrace.sources.lmdb_index import Environment, KeyPattern, open_environment
-from headrace.sources.lmdb_pages import MAGIC, MAGIC_OFFSET
 from headrace.sources.schemas import conform, unify
 
 _OPENERS = 8  # threads that open environments; opening mostly waits for the disk
 _SAMPLED = 16  # samples of each environment that tell its columns
 _KEY, _VALUE = "key", "value"
-_SUFFIXES = (".mdb", ".lmdb")
 
 Decode = str | Callable[[bytes], Any]
 
@@ -245,6 +243,45 @@ class LmdbSource:
         check_rows(decoded.num_rows + row_group.rows - len(rows), row_group)
         return decoded
 
+    @cached_property
+    def layouts(self) -> dict[str, Layout]:
+        """The columns of wide raw values, which can be copied right from the pages into a batch."""
+        # A row group beyond the memory limit is left to `read`, which says so.
+        if max((max(each.nbytes, default=0) for each in self.environments), default=0) > self.memory_limit:
+            return {}
+        decoders = {column: self._decoders[name] for column, (name, _) in self._layout.items()}
+        return {
+            column: (decoder.dtype, decoder.shape)
+            for column, decoder in decoders.items()
+            if isinstance(decoder, Fixed) and decoder.is_copyable
+        }
+
+    def copy_rows(
+        self, row_group: RowGroup, column: str, rows: NDArray[np.int64], targets: NDArray[np.uint64]
+    ) -> None:
+        """Copy the values of one column of one row group to memory.
+
+        Raises:
+            UndecodableError: Some of them have another size; its `rows` are places in `rows`.
+        """
+        from headrace.copying import copy_rows
+
+        path, environment = self.files[row_group.shard].path, self.environments[row_group.shard]
+        name = self._layout[column][0]
+        decoder = self._decoders[name]
+        assert isinstance(decoder, Fixed)
+        try:
+            samples = int(environment.cuts[row_group.index]) + rows
+            nodes = environment.tree.locate(environment.file, environment.records_of(name, samples))
+            values = environment.tree.values(environment.file, nodes)
+            decoder.check(values)
+            copy_rows(values.buffer, values.offsets, decoder.width, targets)
+            environment.check()
+        except HeadraceError as error:
+            raise located(error, path, row_group) from error
+        except Exception as error:
+            raise CorruptSourceError(f"{row_group}: cannot be decoded: {error}") from error
+
     def take(self, ids: NDArray[np.int64] | Sequence[int], columns: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Copy the samples with these ids, in this order, into fresh arrays of shape [n, ...]."""
         wanted = to_ids(ids)
@@ -315,40 +352,6 @@ class LmdbSource:
             where or RowGroup(0, 0, 0, 0, len(samples), stored, environment.file.path),
         )
         return environment.tree.values(environment.file, nodes)
-
-
-def find_environments(paths: Paths) -> list[ShardFile]:
-    """List the LMDB data files that a path, a glob, a folder or a list of those names.
-
-    An environment is a folder with `data.mdb`, or a file that ends in `.mdb` or `.lmdb` or begins
-    as one. Lock files, and in folders whatever is neither, are passed over.
-
-    Raises:
-        MissingSourceError: Nothing lies there.
-        SourceError: What lies there holds no environment.
-    """
-    files = [file for file in find_files(paths) if not is_lock_file(file.path)]
-    found = [file for file in files if is_environment(file.path) or file.path.lower().endswith(_SUFFIXES)]
-    if not found and len(files) == 1:
-        return files  # named alone, so opening it says what is wrong
-    if not found:
-        raise SourceError(f"{paths}: no LMDB environment lies there (a folder with data.mdb, or a .mdb file)")
-    return found
-
-
-def is_lock_file(path: str) -> bool:
-    """Whether a file is the lock beside an environment."""
-    return os.path.basename(path) == "lock.mdb" or path.endswith(("-lock", "-lock.mdb"))
-
-
-def is_environment(path: str) -> bool:
-    """Whether a file begins as an LMDB data file does."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(MAGIC_OFFSET)
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
 
 
 def _data_file(path: str) -> str:

@@ -12,7 +12,8 @@ import pytest
 from headrace.batch import Batch
 from headrace.dataset import Dataset
 from headrace.errors import UnknownColumnError
-from headrace.sources.base import Source
+from headrace.prepare.pack import lay_out_column
+from headrace.sources.base import Source, SupportsCopy
 from headrace.testing.resources import Resources, wait_for_nothing_left
 
 _THREADS = 8
@@ -95,6 +96,20 @@ class SourceTests:
         row_group = next(iter(source.manifest))
         with pytest.raises(UnknownColumnError, match="no_such_column"):
             source.read(row_group, [*source.schema.names, "no_such_column"])
+
+    def test_copied_rows_are_those_of_a_read(self, source: Source) -> None:
+        """Columns that the source copies right into batches hold there what a read of them holds."""
+        for name, (dtype, shape) in source.layouts.items() if isinstance(source, SupportsCopy) else ():
+            for row_group in source.manifest:
+                rows = np.sort(np.random.default_rng(0).integers(0, row_group.rows, 20))
+                places = np.random.default_rng(1).permutation(len(rows))
+                target = np.zeros((len(rows), *shape), dtype)
+                steps = places.astype(np.uint64) * np.uint64(target[:1].nbytes)
+                source.copy_rows(row_group, name, rows, np.uint64(target.ctypes.data) + steps)
+
+                read = source.read(row_group, [name]).take(pa.array(rows)).column(0)
+                assert read.null_count == 0
+                assert target[places].tobytes() == np.asarray(lay_out_column(read, name, row_group)).tobytes()
 
     def test_reads_are_equal(self, source: Source) -> None:
         """Reading again gives the same, and changes nothing of what was read before."""
