@@ -31,11 +31,13 @@ format: $(STAMP) ## Format the code and mend what can be mended safely.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure the Parquet stream at full size; takes minutes.
+bench: $(STAMP) ## Measure the Parquet stream and the arrays at full size; takes half an hour.
 	$(BIN)/python benchmarks/stream_parquet.py
+	$(BIN)/python benchmarks/arrays.py
 
-bench-short: $(STAMP) ## Measure the Parquet stream on little data.
+bench-short: $(STAMP) ## Measure both on little data.
 	$(BIN)/python benchmarks/stream_parquet.py --short
+	$(BIN)/python benchmarks/arrays.py --short
 
 soak: $(STAMP) ## Run the tests marked slow.
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -31,3 +31,20 @@ def test_the_parquet_stream_is_measured(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "headrace" in done.stdout
     assert "raw_decode" in json.dumps(json.loads((tmp_path / "out.json").read_text()))
+
+
+def test_arrays_are_measured(tmp_path: Path) -> None:
+    """The short form checks headrace's images and measures it beside the limits of HDF5 and LMDB."""
+    command = [sys.executable, str(BENCHMARKS / "arrays.py"), "--short", "--data", str(tmp_path / "data")]
+    done = subprocess.run(
+        [*command, "--files", "hdf5_64_lzf", "lmdb", "--cases", "limit", "headrace"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=tmp_path,
+    )
+
+    assert done.returncode == 0, done.stderr
+    for name in ("hdf5_64_lzf", "slices", "lmdb", "get_copy", "mapped_gather", "headrace"):
+        assert name in done.stdout

@@ -99,7 +99,9 @@ class SourceTests:
 
     def test_copied_rows_are_those_of_a_read(self, source: Source) -> None:
         """Columns that the source copies right into batches hold there what a read of them holds."""
-        for name, (dtype, shape) in source.layouts.items() if isinstance(source, SupportsCopy) else ():
+        if not isinstance(source, SupportsCopy):
+            return
+        for name, (dtype, shape) in source.layouts.items():
             for row_group in source.manifest:
                 rows = np.sort(np.random.default_rng(0).integers(0, row_group.rows, 20))
                 places = np.random.default_rng(1).permutation(len(rows))
