@@ -38,7 +38,7 @@ ALLOWED_IMPORTS: dict[tuple[str, str], str] = {}
 # Library -> the only files that may import it. A name that ends in "/" is a folder.
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "torch": ("torch.py", "testing/"),
-    "numba": ("copying.py", "execution/kernels.py", "planning/kernels.py"),
+    "numba": ("copying.py", "execution/kernels.py", "planning/kernels.py", "planning/bit_kernels.py"),
     "h5py": ("sources/hdf5.py",),
     "imagecodecs": ("sources/hdf5_filters.py",),
     "lmdb": ("stores/lmdb.py",),
@@ -60,7 +60,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 # Files whose whole purpose is that library. Everywhere else the function that needs it imports it.
 AT_MODULE_LEVEL: dict[str, tuple[str, ...]] = {
     "torch": ("torch.py",),
-    "numba": ("copying.py", "execution/kernels.py", "planning/kernels.py"),
+    "numba": ("copying.py", "execution/kernels.py", "planning/kernels.py", "planning/bit_kernels.py"),
     "pytest": ("testing/",),
     "hypothesis": ("testing/",),
 }

@@ -206,12 +206,13 @@ class Dataset:
         if not tables:
             return self.schema.empty_table()
         table = pa.concat_tables(tables)
-        if self.selection.chosen is None:
+        if self.selection.count == self.manifest.total and self.selection.listed is None:
             return table
         first = np.array([row_group.first for row_group in wanted])
         before = np.cumsum([0, *(row_group.rows for row_group in wanted)])[:-1]
-        place = np.searchsorted(first, self.selection.chosen, side="right") - 1
-        return table.take(pa.array(self.selection.chosen - first[place] + before[place]))
+        ids = self.selection.ids()
+        place = np.searchsorted(first, ids, side="right") - 1
+        return table.take(pa.array(ids - first[place] + before[place]))
 
     def to_polars(self, executor: Executor | None = None) -> pl.DataFrame:
         """Read everything into one Polars frame, before `pack`, nulls included."""
@@ -304,10 +305,9 @@ class Dataset:
 
     def _select(self, ids: Ids | Sequence[int]) -> Selection:
         chosen = Selection.of(ids, self.manifest.total)
-        if self.selection.chosen is not None:
-            foreign = chosen.ids()[~np.isin(chosen.ids(), self.selection.chosen)]
-            if len(foreign):
-                raise UnknownSampleError(f"sample {int(foreign[0])} does not take part in this data set")
+        foreign = (chosen - self.selection).ids()
+        if len(foreign):
+            raise UnknownSampleError(f"sample {int(foreign[0])} does not take part in this data set")
         return chosen
 
 

@@ -70,9 +70,9 @@ def test_the_ids_cannot_change() -> None:
     selection = Selection.of(ids, total=4)
     ids[0] = 0
     assert selection.ids().tolist() == [2, 1]
-    assert selection.chosen is not None
+    assert selection.listed is not None
     with pytest.raises(ValueError, match="read-only"):
-        selection.chosen[0] = 0
+        selection.listed[0] = 0
     selection.ids()[0] = 0
     assert selection.ids().tolist() == [2, 1]
 
