@@ -177,7 +177,11 @@ class Dataset:
         Raises:
             UnknownSampleError: An id does not take part in this data set.
         """
-        return replace(self, selection=self._select(ids))
+        return self.with_selection(self._select(ids))
+
+    def with_selection(self, selection: Selection) -> Dataset:
+        """Return the same recipe over other samples of the manifest."""
+        return replace(self, selection=selection)
 
     # Looking at it
 
