@@ -1,1 +1,1 @@
-"""Which samples take part: filters, samples, splits and folds, all of them planned before a batch is built."""
+"""Which samples take part: filters, samples, splits and folds, planned before a batch is built."""
