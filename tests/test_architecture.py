@@ -17,6 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("fingerprint", "copying"),
     ("batch",),
     ("draws",),
+    ("images",),
     ("manifest",),
     ("sources", "planning", "prepare", "augment"),
     ("dedup", "stores"),
@@ -39,11 +40,17 @@ ALLOWED_IMPORTS: dict[tuple[str, str], str] = {}
 # Library -> the only files that may import it. A name that ends in "/" is a folder.
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "torch": ("torch.py", "testing/"),
-    "numba": ("copying.py", "execution/kernels.py", "planning/kernels.py", "planning/bit_kernels.py"),
+    "numba": (
+        "copying.py",
+        "execution/kernels.py",
+        "planning/bit_kernels.py",
+        "planning/kernels.py",
+        "prepare/kernels.py",
+    ),
     "h5py": ("sources/hdf5.py",),
     "imagecodecs": ("sources/hdf5_filters.py",),
     "lmdb": ("stores/lmdb.py",),
-    "PIL": ("sources/codings.py",),
+    "PIL": ("images.py",),
     "msgpack": ("sources/codings.py",),
     "safetensors": ("sources/codings.py",),
     "google_crc32c": ("sources/tfrecord.py",),
@@ -61,7 +68,13 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 # Files whose whole purpose is that library. Everywhere else the function that needs it imports it.
 AT_MODULE_LEVEL: dict[str, tuple[str, ...]] = {
     "torch": ("torch.py",),
-    "numba": ("copying.py", "execution/kernels.py", "planning/kernels.py", "planning/bit_kernels.py"),
+    "numba": (
+        "copying.py",
+        "execution/kernels.py",
+        "planning/bit_kernels.py",
+        "planning/kernels.py",
+        "prepare/kernels.py",
+    ),
     "pytest": ("testing/",),
     "hypothesis": ("testing/",),
 }

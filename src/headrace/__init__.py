@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from headrace.planning.plan import Plan
     from headrace.planning.selection import Selection
     from headrace.planning.world import World
+    from headrace.prepare.decode import DecodeImage, Tokens
     from headrace.sources.base import Source
     from headrace.sources.hdf5 import Hdf5Options
     from headrace.sources.idx import IdxOptions
@@ -90,6 +91,7 @@ _MODULES = {
     "planning.plan": ("Plan",),
     "planning.selection": ("Selection",),
     "planning.world": ("World",),
+    "prepare.decode": ("DecodeImage", "Tokens"),
     "sources.base": ("Source",),
     "sources.hdf5": ("Hdf5Options",),
     "sources.idx": ("IdxOptions",),
@@ -107,6 +109,7 @@ __all__ = [
     "ClosedError",
     "CorruptSourceError",
     "Dataset",
+    "DecodeImage",
     "Executor",
     "FingerprintError",
     "Hdf5Options",
@@ -135,6 +138,7 @@ __all__ = [
     "StateError",
     "TfRecordOptions",
     "Threads",
+    "Tokens",
     "UnknownColumnError",
     "UnknownSampleError",
     "WorkerError",

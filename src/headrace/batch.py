@@ -111,6 +111,29 @@ class Sparse:
         taken = Ragged(np.arange(len(self.values)), self.offsets).take(rows)
         return Sparse(self.values[taken.values], self.indices[taken.values], taken.offsets, self.width)
 
+    def canonical(self) -> Sparse:
+        """Return the rows with rising indices and each place stored once, as libraries want them.
+
+        Values of a place that is stored several times are summed. Rows that are in order already
+        are returned as they are.
+
+        Example:
+            >>> rows = Sparse(np.array([1.0, 2.0, 4.0]), np.array([2, 0, 2]), np.array([0, 3]), width=3)
+            >>> rows.canonical().indices.tolist(), rows.canonical().values.tolist()
+            ([0, 2], [2.0, 5.0])
+        """
+        rows = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        rises = self.indices[1:] > self.indices[:-1]
+        if bool(np.all(rises | (rows[1:] != rows[:-1]))):
+            return self
+        order = np.lexsort((self.indices, rows))
+        rows, indices = rows[order], self.indices[order]
+        is_first = np.ones(len(order), np.bool_)
+        is_first[1:] = (rows[1:] != rows[:-1]) | (indices[1:] != indices[:-1])
+        values = np.add.reduceat(self.values[order], np.flatnonzero(is_first), dtype=self.values.dtype)
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(rows[is_first], minlength=len(self)))])
+        return Sparse(values, indices[is_first], offsets, self.width)
+
     def to_dense(self) -> Array:
         """Return an array of shape [n, width]; a place that is stored twice holds the sum."""
         dense = np.zeros(self.shape, self.values.dtype)
@@ -127,6 +150,26 @@ class Sparse:
             [pa.array(self.indices), pa.array(self.values)], fields=list(kind.value_type)
         )
         return pa.LargeListArray.from_arrays(pa.array(self.offsets), pairs, type=kind)
+
+
+def list_array(
+    values: pa.Array, lengths: NDArray[np.int64], is_null: NDArray[np.bool_] | None = None
+) -> pa.Array:
+    """Cut values into lists, as a large list array, without a copy of the values.
+
+    Args:
+        values: All values in a row.
+        lengths: How many of them each list has, int64 of shape [n]; 0 where it is null.
+        is_null: Which lists are null.
+
+    Example:
+        >>> list_array(pa.array([1, 2, 3]), np.array([2, 0, 1])).to_pylist()
+        [[1, 2], [], [3]]
+    """
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    mask = None if is_null is None or not is_null.any() else pa.array(is_null)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), values, mask=mask)
 
 
 _INDEX_NAME, _VALUE_NAME = "index of ", "value"

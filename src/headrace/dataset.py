@@ -27,6 +27,7 @@ from headrace.planning.world import World
 from headrace.prepare.base import Step
 from headrace.prepare.columns import Drop, Map, Rename, Select, WithColumns
 from headrace.prepare.pack import Pack
+from headrace.prepare.padding import Padding, PadTo
 from headrace.sources.base import Source
 
 if TYPE_CHECKING:
@@ -140,11 +141,32 @@ class Dataset:
         """
         return self._with(Map(function, version))
 
+    def prepare(self, *steps: Step) -> Dataset:
+        """Apply steps that turn columns into others, such as `hr.DecodeImage` or `hr.Tokens`.
+
+        Example:
+            >>> import headrace as hr
+            >>> ds = hr.from_arrays({"text": ["ab", ""]}).prepare(hr.Tokens("text", into="ids"))
+            >>> ds.to_polars()["ids"].to_list()
+            [[97, 98], []]
+        """
+        if not steps:
+            raise OptionError('`prepare` needs at least one step, like `prepare(hr.Tokens("text"))`')
+        prepared = self
+        for step in steps:
+            if isinstance(step, type) or not isinstance(step, Step):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise OptionError(f'`prepare` takes steps, like `hr.DecodeImage("image")`, got {step!r}')
+            prepared = prepared._with(step)
+        return prepared
+
     def pack(
         self,
         *,
         null_mask: bool = False,
         dtype: str | Mapping[str, str] | None = None,
+        pad_to: PadTo | Mapping[str, PadTo] | None = None,
+        pad_value: float | Mapping[str, float] | None = None,
+        truncate: bool = False,
         **groups: str | Sequence[str],
     ) -> Dataset:
         """Lay columns out as arrays, and deliver those alone: the last of the deterministic verbs.
@@ -153,19 +175,27 @@ class Dataset:
             null_mask: Adds `<name>_null_mask` to each array, True where a value was null.
             dtype: One dtype for all arrays, or one by name; by default the smallest NumPy dtype
                 that holds all of an array's columns.
+            pad_to: Lays lists of numbers out as [n, pad_to], or as wide as the `"longest"` of each
+                batch, and adds their lengths as `<name>_length`; one for all lists or one by name
+                of the array. A longer list is an error.
+            pad_value: What stands behind a list's values, 0 by default; one for all or by name.
+            truncate: Cuts lists that are longer than `pad_to`.
             groups: Name of the array to one column (shape [n]) or several (shape [n, k]).
 
         Example:
             >>> import headrace as hr
-            >>> ds = hr.from_arrays({"a": [1.0, 2.0], "b": [3.0, 4.0], "y": [0, 1]})
-            >>> batch = ds.pack(x=["a", "b"], y="y").take([1])
-            >>> batch["x"].tolist(), batch["y"].tolist()
-            ([[2.0, 4.0]], [1])
+            >>> ds = hr.from_arrays({"a": [1.0, 2.0], "b": [3.0, 4.0], "tokens": [[5], [6, 7]]})
+            >>> batch = ds.pack(x=["a", "b"], tokens="tokens", pad_to=3).take([1])
+            >>> batch["x"].tolist(), batch["tokens"].tolist(), batch["tokens_length"].tolist()
+            ([[2.0, 4.0]], [[6, 7, 0]], [2])
         """
         self._check_unpacked("pack")
         arrays = {name: group if isinstance(group, str) else tuple(group) for name, group in groups.items()}
         by_name = dict.fromkeys(arrays, dtype) if isinstance(dtype, str) else dtype
-        pack = Pack(arrays, null_mask, by_name)
+        if pad_to is None and (pad_value is not None or truncate):
+            raise OptionError("`pad_value` and `truncate` need `pad_to`, which says how long lists become")
+        padding = None if pad_to is None else Padding(pad_to, 0 if pad_value is None else pad_value, truncate)
+        pack = Pack(arrays, null_mask, by_name, padding)
         self._check_names(pack.columns)
         return replace(self, recipe=replace(self.recipe, pack=pack))
 

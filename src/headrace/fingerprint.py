@@ -101,7 +101,7 @@ def _encode_object(value: object, seen: tuple[object, ...]) -> Iterator[bytes]:
         if kind.__module__.partition(".")[0] != "headrace":
             yield from _encode_class(kind, seen)
         for field in dataclasses.fields(value):
-            if field.metadata.get("fingerprint", True):
+            if _is_told(field, getattr(value, field.name)):
                 yield from _encode((field.name, getattr(value, field.name)), seen)
     elif isinstance(value, np.ndarray):
         yield from _encode_array(cast("np.ndarray[Any, np.dtype[Any]]", value))
@@ -117,6 +117,12 @@ def _encode_object(value: object, seen: tuple[object, ...]) -> Iterator[bytes]:
         yield _tagged(f"{library}.{kind.__qualname__}", _library_bytes(value))
     else:
         raise _refusal(value)
+
+
+def _is_told(field: dataclasses.Field[Any], value: object) -> bool:
+    """Whether a field enters; "unless None" lets an option that came later leave old digests as they are."""
+    rule = field.metadata.get("fingerprint", True)
+    return value is not None if rule == "unless None" else bool(rule)
 
 
 def _encode_array(array: np.ndarray[Any, np.dtype[Any]]) -> Iterator[bytes]:

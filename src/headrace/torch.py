@@ -40,8 +40,8 @@ Ids = NDArray[np.int64]
 def to_tensors(batch: Batch, with_ids: bool) -> dict[str, Any]:
     """Return the batch as tensors that share its memory.
 
-    Lists of numbers become nested tensors of jagged layout, strings Python lists, time stamps
-    and dates int64 in the column's own unit.
+    Lists of numbers become nested tensors of jagged layout, sparse rows CSR tensors, strings
+    Python lists, time stamps and dates int64 in the column's own unit.
     """
     columns = {name: to_tensor(plain(column)) for name, column in batch.columns.items()}
     return columns | {name: torch.from_numpy(array) for name, array in extras(batch, with_ids).items()}
@@ -52,14 +52,14 @@ def to_tensor(column: Any) -> Any:
     if isinstance(column, Ragged):
         # Values out of Arrow are read-only, which no tensor can be.
         values = column.values if column.values.flags.writeable else column.values.copy()
-        return torch.nested.nested_tensor_from_jagged(
-            torch.from_numpy(values), torch.from_numpy(column.offsets)
-        )
+        return torch.nested.nested_tensor_from_jagged(_dense(values), torch.from_numpy(column.offsets))
     if isinstance(column, Sparse):
-        return _sparse_csr(column)
-    if isinstance(column, np.ndarray):
-        return torch.from_numpy(column.view(np.int64) if column.dtype.kind in "mM" else column)
-    return column
+        return _sparse_csr(column.canonical())
+    return _dense(column) if isinstance(column, np.ndarray) else column
+
+
+def _dense(array: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(array.view(np.int64) if array.dtype.kind in "mM" else array)
 
 
 def _sparse_csr(column: Sparse) -> torch.Tensor:
@@ -67,6 +67,7 @@ def _sparse_csr(column: Sparse) -> torch.Tensor:
     tensors = [torch.from_numpy(part if part.flags.writeable else part.copy()) for part in parts]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Ss]parse.*")  # torch says once that CSR is in beta
+        # `Sparse` has checked offsets and bounds, and `canonical` the order within rows.
         return torch.sparse_csr_tensor(*tensors, size=column.shape, check_invariants=False)
 
 

@@ -32,7 +32,7 @@ def build_batch(recipe: Recipe, plan: BatchPlan) -> Batch:
         here = slots[begin:end]
         steps = np.full(end - begin, plan.step)
         fill(recipe, gather, Read(int(numbers[here[0]]), rows[here], steps, here, plan.step))
-    return gather.take(plan.step, plan.is_padding)
+    return recipe.finish(gather.take(plan.step, plan.is_padding))
 
 
 def fill(

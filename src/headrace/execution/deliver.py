@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.batch import Batch, Column, Ragged, Sparse, is_sparse, to_sparse
+from headrace.prepare.ragged import is_ragged, to_array, to_lists, to_ragged
 
 ID_KEY = "sample_id"
 PADDING_KEY = "is_padding"
@@ -43,25 +44,12 @@ def plain(column: Column) -> Any:
     kind = column.type
     if is_sparse(kind):
         return to_sparse(column)
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if is_list and _is_number(kind.value_type) and not column.null_count and not column.flatten().null_count:
-        # A slice's offsets do not begin at 0, and its values hold more than its own.
-        offsets = column.offsets.to_numpy().astype(np.int64)
-        return Ragged(column.flatten().to_numpy(), offsets - offsets[0])
-    return column.to_pylist()
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return to_ragged(column) if is_ragged(kind) else column.to_pylist()
 
 
 def _arrow(column: Column) -> pa.Array:
     if isinstance(column, Sparse):
         return column.to_arrow()
     if isinstance(column, Ragged):
-        return pa.LargeListArray.from_arrays(column.offsets, pa.array(column.values))
-    if isinstance(column, np.ndarray):
-        if column.ndim == 1:
-            return pa.array(column)
-        return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(column))
-    return column
+        return to_lists(column)
+    return to_array(column) if isinstance(column, np.ndarray) else column

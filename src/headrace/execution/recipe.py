@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from headrace.batch import Batch
 from headrace.errors import HeadraceError, PrepareError
 from headrace.execution.fork import apply_elsewhere
 from headrace.execution.stats import Stats, measured
@@ -166,6 +167,10 @@ class Recipe:
             if self.keep_arrow:
                 return dict(zip(batch.schema.names, batch.columns, strict=True))
             return lay_out(batch, row_group)
+
+    def finish(self, batch: Batch) -> Batch:
+        """Lay out what depends on the samples that a batch holds together."""
+        return batch if self.pack is None else self.pack.finish(batch)
 
     def _apply(self, batch: pa.RecordBatch, steps: tuple[Step, ...], where: object) -> pa.RecordBatch:
         if not self.needs_frame:

@@ -70,7 +70,7 @@ def stream(recipe: Recipe, plan: Plan, world: World, steps: range, workshop: Wor
         for step in steps:
             with measured(workshop.stats, "wait"):
                 queue.finish(step, plan.batch_size(step, world))
-            yield gather.take(step, plan.padding_mask(step, world))
+            yield recipe.finish(gather.take(step, plan.padding_mask(step, world)))
     finally:
         if pool is not None:
             pool.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Names = tuple[str, ...]
 
 
+@runtime_checkable
 class Step(Protocol):
     """A deterministic operation on the frame of one row group.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from headrace.batch import Batch, Ragged, is_sparse
 from headrace.errors import OptionError, SchemaError, UnknownColumnError
+from headrace.prepare.padding import Padding, length_name
+from headrace.prepare.ragged import has_fixed_width, is_ragged, lay_out_ragged, to_lists, to_ragged
 from headrace.prepare.tensors import count_null_numbers, tensor_shape, tensor_to_numpy, tensor_values
 
 Array = NDArray[Any]
@@ -45,11 +48,13 @@ class Pack:
             was null; the value there is 0, or NaN for floats.
         dtype: The arrays' dtype, by name of the array; by default the smallest NumPy dtype that
             holds all of the columns exactly.
+        padding: How lists that differ in length become one array; None leaves them ragged.
     """
 
     groups: Mapping[str, str | tuple[str, ...]]
     null_mask: bool = False
     dtype: Mapping[str, str] | None = None
+    padding: Padding | None = field(default=None, metadata={"fingerprint": "unless None"})
 
     def __post_init__(self) -> None:
         if not self.groups:
@@ -68,6 +73,8 @@ class Pack:
             raise OptionError(
                 f"`null_mask=True` makes an array `{twice[0]}`, so no other one can have that name"
             )
+        if self.padding is not None:
+            self.padding.check_names(self.groups)
 
     @property
     def columns(self) -> frozenset[str]:
@@ -107,23 +114,28 @@ class Pack:
         for name, group in self.groups.items():
             wanted = None if self.dtype is None else self.dtype.get(name)
             if isinstance(group, str):
-                laid[name] = self._single(batch.column(group), group, wanted, where)
+                laid |= self._single(batch.column(group), name, wanted, where)
             else:
                 laid[name] = self._stack([batch.column(column) for column in group], group, wanted, where)
             if self.null_mask:
                 laid[f"{name}_null_mask"] = _null_mask(batch, group)
+        if self.padding is not None and not any(length_name(name) in laid for name in self.groups):
+            raise SchemaError(f"{where}: `pad_to` needs a column of lists, but `pack` has none")
         return laid
 
-    def _single(self, column: pa.Array, name: str, dtype: str | None, where: object) -> Laid:
-        laid = lay_out_column(column, name, where, self.null_mask)
-        if dtype is None:
-            return laid
-        if not isinstance(laid, np.ndarray):
-            raise SchemaError(
-                f"{where}, column `{name}`: {column.type} has no fixed width and so cannot become {dtype} by "
-                "`dtype=`; turn it into numbers before"
-            )
-        return _cast(laid, dtype, name, where)
+    def finish(self, batch: Batch) -> Batch:
+        """Pad what depends on the samples that a batch holds together."""
+        return batch if self.padding is None else self.padding.finish(batch)
+
+    def _single(self, column: pa.Array, name: str, dtype: str | None, where: object) -> dict[str, Laid]:
+        group = self.groups[name]
+        assert isinstance(group, str)
+        laid = lay_out_column(column, group, where, self.null_mask)
+        if dtype is not None:
+            laid = _cast_column(laid, dtype, group, where)
+        if self.padding is None or not self.padding.is_padded(name, laid):
+            return {name: laid}
+        return self.padding.lay_out(laid, name, f"{where}, column `{group}`")
 
     def _stack(
         self, columns: Sequence[pa.Array], names: tuple[str, ...], dtype: str | None, where: object
@@ -167,14 +179,20 @@ def lay_out_column(column: pa.Array, name: str, where: object, null_mask: bool =
     """Turn one Arrow column into an array of shape [n, ...], if it has a fixed width.
 
     Null floats become NaN. Other nulls are refused, as no number can stand for them, unless a
-    mask goes along.
+    mask goes along. Lists of numbers stay in Arrow, without nulls.
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
         return lay_out_column(column.dictionary_decode(), name, where, null_mask)
     if tensor_shape(kind):
         return _lay_out_tensor(column, name, where, null_mask)
-    if not _has_fixed_width(kind):
+    if is_ragged(kind):
+        return lay_out_ragged(column, name, where, null_mask)
+    if is_sparse(kind) and (column.null_count or column.flatten().null_count):
+        raise SchemaError(
+            f"{where}, column `{name}`: sparse rows cannot be null or hold nulls; fill them before"
+        )
+    if not has_fixed_width(kind):
         return column
     if column.null_count and not pa.types.is_floating(kind):
         if not null_mask:
@@ -198,11 +216,6 @@ def _lay_out_tensor(column: pa.Array, name: str, where: object, null_mask: bool)
     return tensor_to_numpy(column, values)
 
 
-def _has_fixed_width(kind: pa.DataType) -> bool:
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    return is_number or pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_date(kind)
-
-
 def _null_error(column: pa.Array, name: str, where: object, nulls: int) -> SchemaError:
     return SchemaError(
         f"{where}, column `{name}`: {nulls} of {len(column)} values of type {column.type} are null, "
@@ -215,6 +228,18 @@ def _null_mask(batch: pa.RecordBatch, group: str | tuple[str, ...]) -> Laid:
     if isinstance(group, str):
         return batch.column(group).is_null().to_numpy(zero_copy_only=False)
     return Stack(tuple(batch.column(name).is_null().to_numpy(zero_copy_only=False) for name in group))
+
+
+def _cast_column(laid: Array | pa.Array, dtype: str, name: str, where: object) -> Array | pa.Array:
+    if isinstance(laid, np.ndarray):
+        return _cast(laid, dtype, name, where)
+    if is_ragged(laid.type):
+        ragged = to_ragged(laid)
+        return to_lists(Ragged(_cast(ragged.values, dtype, name, where), ragged.offsets))
+    raise SchemaError(
+        f"{where}, column `{name}`: {laid.type} has no fixed width and so cannot become {dtype} by "
+        "`dtype=`; turn it into numbers before"
+    )
 
 
 def _cast(part: Array, dtype: Any, name: str, where: object, exact: bool = False) -> Array:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.errors import MissingDependencyError, OptionError, SchemaError
+from headrace.images import CHANNELS, check_pillow, open_image, to_pixels
 from headrace.sources.building import item_type, tensor_array, tensor_type
 from headrace.sources.decoding import (
     Binary,
@@ -37,8 +38,7 @@ from headrace.sources.protobuf import BYTES, VARINT, read_fields, to_signed
 
 NAMES = ("raw", "text", "npy", "json", "msgpack", "arrow", "image", "datum", "safetensors", "pickle")
 
-_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
-_PLAIN_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+_MODES = {channels: mode for mode, channels in CHANNELS.items()}
 _COMPRESSION = 3  # the field of an Arrow record batch's header that tells of compressed buffers
 
 
@@ -67,7 +67,7 @@ def make_decoder(coding: Coding, allow_pickle: bool = False) -> Decoder:
         "json": partial(Each, _decode_json, coding),
         "msgpack": partial(_needing, "msgpack", partial(Each, _decode_msgpack, coding)),
         "arrow": ArrowRows,
-        "image": partial(_needing, "PIL", partial(Images, coding.shape)),
+        "image": partial(_needing_pillow, coding.shape),
         "datum": partial(Each, _decode_datum, coding),
         "safetensors": partial(_needing, "safetensors", partial(Each, _decode_safetensors, coding)),
         "pickle": partial(Each, _decode_pickle, coding),
@@ -92,10 +92,13 @@ def _needing(module: str, make: Callable[[], Decoder]) -> Decoder:
     from importlib.util import find_spec
 
     if find_spec(module) is None:
-        library = "pillow" if module == "PIL" else module
-        extra = "image" if module == "PIL" else module
-        raise MissingDependencyError.from_extra(library, extra, f"decoding {library} values")
+        raise MissingDependencyError.from_extra(module, module, f"decoding {module} values")
     return make()
+
+
+def _needing_pillow(shape: tuple[int, ...] | None) -> Decoder:
+    check_pillow("decoding images")
+    return Images(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,17 +199,8 @@ class Images:
         )
 
 
-def _open_image(value: memoryview) -> Any:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        return Image.open(io.BytesIO(value), formats=("JPEG", "PNG"))
-    except UnidentifiedImageError as error:
-        raise SchemaError(f"is no JPEG or PNG image, begins with {value[:8].tobytes()!r}") from error
-
-
 def _image_size(value: memoryview) -> tuple[int, int]:
-    with _open_image(value) as image:
+    with open_image(value) as image:
         return image.height, image.width
 
 
@@ -219,13 +213,11 @@ def _size_mismatch(wanted: Sequence[int], found: Sequence[int]) -> str:
 
 
 def _decode_image(value: memoryview, shape: tuple[int, ...]) -> Any:
-    with _open_image(value) as image:
+    with open_image(value) as image:
         if shape and (image.height, image.width) != shape[:2]:
             raise SchemaError(_size_mismatch(shape, (image.height, image.width)))
-        if image.mode not in _PLAIN_MODES:
-            raise SchemaError(f"images of 8 bits a channel can be decoded, got Pillow's mode {image.mode!r}")
-        mode = _CHANNELS[shape[2]] if len(shape) == 3 else ("L" if shape else "RGB")
-        array = np.asarray(image if image.mode == mode else image.convert(mode))
+        mode = _MODES[shape[2]] if len(shape) == 3 else ("L" if shape else "RGB")
+        array = to_pixels(image, mode)
     return array.reshape(shape) if shape else array
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from headrace.batch import list_array
 from headrace.errors import SchemaError
 from headrace.manifest import Manifest, RowGroup, Shard
 from headrace.sources.base import check_columns
@@ -152,7 +153,10 @@ def _plain(name: str, column: pa.Array | pa.ChunkedArray) -> pa.Array:
         if pa.types.is_binary_view(kind):
             return column.cast(pa.large_binary())
         if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-            return column.cast(pa.large_list(kind.value_type))
+            # Not by a cast, which leaves the last offset unwritten (Arrow 26).
+            lengths = pc.call_function("list_value_length", [column]).fill_null(0)
+            is_null = column.is_null().to_numpy(zero_copy_only=False)
+            return list_array(column.flatten(), lengths.to_numpy(), is_null)
         return column
     except pa.ArrowException as error:
         raise SchemaError(
