@@ -49,6 +49,7 @@ class Colour(enum.Enum):
 class Setting:
     width: int = 1
     label: str = field(default="", metadata={"fingerprint": False})
+    later: int | None = field(default=None, metadata={"fingerprint": "unless None"})
 
 
 # Values
@@ -110,6 +111,7 @@ def test_dataclasses_go_by_fields() -> None:
     """Every field counts but those that say otherwise."""
     assert digest(Setting(1)) == digest(Setting(1)) != digest(Setting(2))
     assert digest(Setting(1, "a")) == digest(Setting(1, "b"))
+    assert digest(Setting(later=0)) != digest(Setting()) != digest(Setting(later=1))
 
 
 def test_arrays_go_by_dtype_shape_and_content() -> None:

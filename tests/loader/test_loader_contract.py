@@ -55,3 +55,17 @@ class TestSlow(LoaderTests):
     @pytest.fixture
     def dataset(self) -> hr.Dataset:
         return hr.Dataset.of(SlowSource(laid(9, 4, 0, 12, 7, 8).recipe.source, seconds=0.002))
+
+
+class TestPadded(LoaderTests):
+    @pytest.fixture
+    def dataset(self, tmp_path: Path) -> hr.Dataset:
+        """Lists that become arrays within each row group, and once their batch is whole."""
+        return parquet(tmp_path).pack(
+            x="x",
+            fixed="tokens",
+            longest="tokens",
+            tokens="tokens",
+            pad_to={"fixed": 2, "longest": "longest"},
+            truncate=True,
+        )

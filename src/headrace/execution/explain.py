@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +12,8 @@ from headrace.execution.recipe import Recipe
 from headrace.execution.stream import StreamOptions, room_ahead
 from headrace.planning.plan import Plan
 from headrace.planning.world import World
+from headrace.prepare.pack import Pack
+from headrace.prepare.ragged import is_list
 
 # What a decoding thread keeps resident, as a multiple of its row group: pages, dictionaries, scratch
 # memory, and what the allocator holds on to between row groups; measured with zstd.
@@ -138,15 +139,24 @@ def _share_read(recipe: Recipe) -> float:
 
 def _row_bytes(recipe: Recipe) -> int:
     """Bytes of one delivered sample, its id included."""
-    schema = recipe.schema
-    names: Sequence[str] = schema.names
-    if recipe.pack is not None:
-        names = [
-            name
-            for group in recipe.pack.groups.values()
-            for name in ([group] if isinstance(group, str) else group)
-        ]
-    return sum(_width(schema.field(name).type) for name in names) + np.dtype(np.int64).itemsize
+    kinds = {field.name: field.type for field in recipe.schema}
+    id_bytes = np.dtype(np.int64).itemsize
+    if recipe.pack is None:
+        return sum(map(_width, kinds.values())) + id_bytes
+    widths = [
+        _packed_width(recipe.pack, name, kinds[column])
+        for name, group in recipe.pack.groups.items()
+        for column in ([group] if isinstance(group, str) else group)
+    ]
+    return sum(widths) + id_bytes
+
+
+def _packed_width(pack: Pack, name: str, kind: pa.DataType) -> int:
+    """Bytes of one sample of an array, with its length where it is padded."""
+    values = None if pack.padding is None else pack.padding.width_of(name)
+    if values is None or not is_list(kind):
+        return _width(kind)
+    return values * _width(kind.value_type) + np.dtype(np.int64).itemsize
 
 
 def _width(kind: pa.DataType) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import pyarrow as pa
 
 from headrace.errors import PrepareError, SchemaError
+from headrace.prepare.ragged import nest_tensors
 from headrace.prepare.tensors import to_tensor
 from headrace.prepare.threads import is_polars_dead
 
@@ -75,7 +76,7 @@ def to_frame(batch: pa.RecordBatch) -> pl.DataFrame:
             shapes[field.name] = tuple(field.type.shape)
             arrays.append(array.storage)
         else:
-            arrays.append(array)
+            arrays.append(nest_tensors(array))
     try:
         frame = pl.from_arrow(pa.RecordBatch.from_arrays(arrays, names=batch.schema.names))
     except (Exception, pl.exceptions.PanicException) as error:

@@ -76,6 +76,11 @@ class Padding:
             return name in self.to
         return not isinstance(laid, np.ndarray) and is_list(laid.type)
 
+    def width_of(self, name: str) -> int | None:
+        """Return how many values an array's samples get, None where their own number tells."""
+        width = self.to.get(name) if isinstance(self.to, Mapping) else self.to
+        return width if isinstance(width, int) else None
+
     def lay_out(self, laid: Array | pa.Array, name: str, where: str) -> dict[str, Array | pa.Array]:
         """Pad a column of one row group, and tell the lists' lengths.
 
@@ -92,8 +97,8 @@ class Padding:
         ragged = to_ragged(laid)
         filler = self._filler(name, ragged.values.dtype, where)
         lengths = np.diff(ragged.offsets)
-        width = self.to[name] if isinstance(self.to, Mapping) else self.to
-        if not isinstance(width, int):
+        width = self.width_of(name)
+        if width is None:
             return {name: laid, length_name(name): lengths}
         too_long = lengths > width
         if too_long.any() and not self.truncate:

@@ -84,6 +84,24 @@ def to_ragged(column: pa.Array) -> Ragged:
     return Ragged(tensor_to_numpy(values, numbers), offsets)
 
 
+def nest_tensors(column: pa.Array) -> pa.Array:
+    """Turn lists of fixed-shape tensors into lists of nested lists of fixed size; others are left alone.
+
+    Polars knows no tensors, and would take one for the flat list that it is stored as.
+    """
+    shape = tensor_shape(column.type.value_type) if is_list(column.type) else ()
+    if not shape or not isinstance(column.type.value_type, pa.FixedShapeTensorType):
+        return column
+    storage = column.flatten().storage
+    size = math.prod(shape)
+    nested = storage.values.slice(storage.offset * size, len(storage) * size)
+    for side in reversed(shape[1:]):
+        nested = pa.FixedSizeListArray.from_arrays(nested, side)
+    mask = storage.is_null() if storage.null_count else None
+    nested = pa.FixedSizeListArray.from_arrays(nested, shape[0], mask=mask)
+    return list_array(nested, _lengths(column), column.is_null().to_numpy(zero_copy_only=False))
+
+
 def to_lists(ragged: Ragged) -> pa.Array:
     """Return the lists of a `Ragged` as Arrow holds them."""
     return list_array(to_array(ragged.values), np.diff(ragged.offsets))
