@@ -227,6 +227,14 @@ def test_image_options_that_cannot_be_right(arguments: dict[str, Any], message: 
         hr.DecodeImage("x", **arguments)
 
 
+def test_pillow_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Pillow the step cannot even be written down, and the error names the extra."""
+    monkeypatch.setattr("headrace.images.find_spec", lambda name: None)
+
+    with pytest.raises(hr.MissingDependencyError, match=r"`DecodeImage` needs `pillow`.*headrace\[image\]"):
+        hr.DecodeImage("x")
+
+
 def test_a_column_without_bytes_is_no_column_of_images() -> None:
     """The error names the column and its type."""
     with pytest.raises(hr.SchemaError, match="column `x` must hold the bytes of images, got String"):

@@ -217,13 +217,12 @@ class Tokens:
         checks: list[tuple[str, int, int]] = []
         if self.vocabulary_size is not None:
             checks.append((f"`vocabulary_size={self.vocabulary_size}`", 0, self.vocabulary_size - 1))
-        if self.dtype is not None:
+        if self.dtype is not None and values.dtype != self.dtype:
             limits = np.iinfo(self.dtype)
             checks.append((f'`dtype="{self.dtype}"`', int(limits.min), int(limits.max)))
         for option, low, high in checks:
-            is_bad = (values < low) | (values > high)
-            if is_bad.any():
-                place = int(np.argmax(is_bad))
+            if values.size and (values.min() < low or values.max() > high):
+                place = int(np.argmax((values < low) | (values > high)))
                 row = int(np.searchsorted(np.cumsum(lengths), place, side="right"))
                 raise SchemaError(
                     f"column `{self.column}`, row {row}: ids must lie in {low}..{high} by {option}, got "
