@@ -216,3 +216,25 @@ def test_a_value_of_another_size_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(hr.CorruptSourceError, match=r"key `image-00600`.*takes 768 bytes, got 5"):
         list(open_lmdb(path).loader(16, output="numpy"))
+
+
+def test_padding_beside_copied_columns(tmp_path: Path) -> None:
+    """Lists are padded while wide columns are copied, whatever the order of the arrays."""
+    lists = [np.arange(row % 5, dtype=np.int32) for row in range(ROWS)]
+    with h5py.File(write_hdf5(tmp_path / "images.h5"), "a") as file:
+        file.create_dataset("tokens", data=np.array(lists, object), dtype=h5py.vlen_dtype(np.int32))
+    ds = hr.open(tmp_path / "images.h5")
+    for pad_to in (4, "longest", {"tokens": 4}):
+        packed = ds.pack(tokens="tokens", image="image", pad_to=pad_to, pad_value=-1)
+        assert set(packed.recipe.untouched) == {"image"}
+        for batch in packed.loader(batch_size=64, shuffle=True, output="numpy", with_ids=True):
+            assert list(batch) == ["tokens", "tokens_length", "image", "sample_id"]
+            assert_right(batch)
+            for sample, row, length in zip(
+                batch["sample_id"], batch["tokens"], batch["tokens_length"], strict=True
+            ):
+                assert length == len(lists[sample])
+                assert row.tolist() == [*lists[sample], *[-1] * (4 - length)]
+    for pad_to in (4, {"image": 4}):
+        with pytest.raises(hr.SchemaError, match="`pad_to` needs"):
+            ds.pack(image="image", pad_to=pad_to).take([0])

@@ -71,7 +71,7 @@ class Recipe:
     @cached_property
     def untouched(self) -> Mapping[str, Untouched]:
         """The delivered columns that are copied as they lie, by the name of their array."""
-        source = self.source
+        source, pack = self.source, self.pack
         if self.needs_frame or self.keep_arrow or not isinstance(source, SupportsCopy) or self.names is None:
             return {}
         layouts = source.layouts
@@ -81,12 +81,15 @@ class Recipe:
                 origins = {step.mapping.get(name, name): origin for name, origin in origins.items()}
             else:
                 origins = {name: origins[name] for name in step.output_names(tuple(origins)) or ()}
-        alone = {name: name for name in origins} if self.pack is None else self.pack.unchanged
-        return {
+        alone = {name: name for name in origins} if pack is None else pack.unchanged
+        found = {
             array: Untouched(source, origins[name], layouts[origins[name]])
             for array, name in alone.items()
             if origins.get(name) in layouts
         }
+        if pack is not None and pack.padding is not None and len(found) == len(pack.groups):
+            return {}  # nothing is left to pad, which `lay_out` refuses
+        return found
 
     @cached_property
     def _narrowed(self) -> tuple[tuple[Step, ...], tuple[str, ...]]:
@@ -155,8 +158,9 @@ class Recipe:
         """
         if self.untouched:
             laid = {} if self._rest is None else self._rest.arrays(row_group, stats)
-            names = self.names or () if self.pack is None else self.pack.groups
-            return {name: self.untouched.get(name) or laid[name] for name in names}
+            columns = {**laid, **self.untouched}
+            names = self.names or () if self.pack is None else self.pack.ordered(columns)
+            return {name: columns[name] for name in names}
         return {**self._laid_out(row_group, stats)}
 
     def _laid_out(self, row_group: RowGroup, stats: Stats | None) -> dict[str, Laid]:

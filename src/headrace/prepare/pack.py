@@ -85,21 +85,26 @@ class Pack:
 
     @property
     def unchanged(self) -> dict[str, str]:
-        """The arrays that are one column as it is, and that column."""
+        """The arrays that are one column as it is, and that column; lists may still be padded."""
         if self.null_mask:
             return {}
-        dtypes = self.dtype or {}
+        changed = set(self.dtype or {})
+        changed |= set() if self.padding is None else self.padding.named
         return {
             name: group
             for name, group in self.groups.items()
-            if isinstance(group, str) and dtypes.get(name) is None
+            if isinstance(group, str) and name not in changed
         }
 
     def without(self, names: Container[str]) -> Pack | None:
         """Leave out arrays; None if no other is left."""
         groups = {name: group for name, group in self.groups.items() if name not in names}
         dtype = {name: kind for name, kind in (self.dtype or {}).items() if name not in names}
-        return Pack(groups, self.null_mask, dtype or None) if groups else None
+        return Pack(groups, self.null_mask, dtype or None, self.padding) if groups else None
+
+    def ordered(self, names: Container[str]) -> list[str]:
+        """Put the names of arrays in order, each with its lengths behind it."""
+        return [each for name in self.groups for each in (name, length_name(name)) if each in names]
 
     def lay_out(self, batch: pa.RecordBatch, where: object) -> dict[str, Laid]:
         """Turn Arrow columns into arrays, without a copy where dtypes agree and nothing is null.

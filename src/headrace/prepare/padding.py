@@ -70,6 +70,12 @@ class Padding:
                     'rename it, or say which arrays are padded, like `pad_to={"tokens": 512}`'
                 )
 
+    @property
+    def named(self) -> frozenset[str]:
+        """The arrays that an option names."""
+        options = (option for option in (self.to, self.value) if isinstance(option, Mapping))
+        return frozenset(name for option in options for name in option)
+
     def is_padded(self, name: str, laid: Array | pa.Array) -> bool:
         """Whether an array is to be padded: one that is named, or any list if none is."""
         if isinstance(self.to, Mapping):
