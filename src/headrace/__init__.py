@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from headrace.execution.executors import Executor, Processes, Serial, Threads
-    from headrace.inputs import from_arrays, from_arrow, from_polars
+    from headrace.inputs import from_arrays, from_arrow, from_polars, mix
     from headrace.inputs import open_dataset as open
     from headrace.loader import Loader
     from headrace.manifest import Manifest, RowGroup, Shard
@@ -84,7 +84,7 @@ _MODULES = {
         "WorkerError",
     ),
     "execution.executors": ("Executor", "Processes", "Serial", "Threads"),
-    "inputs": ("from_arrays", "from_arrow", "from_polars", "open"),
+    "inputs": ("from_arrays", "from_arrow", "from_polars", "mix", "open"),
     "loader": ("Loader",),
     "manifest": ("Manifest", "RowGroup", "Shard"),
     "planning.order": ("BlockShuffle",),
@@ -147,6 +147,7 @@ __all__ = [
     "from_arrays",
     "from_arrow",
     "from_polars",
+    "mix",
     "open",
 ]
 

@@ -20,6 +20,7 @@ from headrace.fingerprint import digest
 from headrace.loader import Loader, LoaderOptions, OnError, Output
 from headrace.manifest import Manifest
 from headrace.planning.batching import Batching, Tail
+from headrace.planning.mixing import Mixing
 from headrace.planning.order import Shuffle, check_shuffle
 from headrace.planning.plan import BatchPlan, Plan
 from headrace.planning.selection import Selection
@@ -53,6 +54,7 @@ class Dataset:
 
     recipe: Recipe
     selection: Selection
+    mixing: Mixing | None = None
 
     @staticmethod
     def of(source: Source) -> Dataset:
@@ -76,7 +78,8 @@ class Dataset:
         Raises:
             FingerprintError: A function of the recipe cannot be identified by value.
         """
-        return digest(self.manifest.fingerprint, self.selection.fingerprint, self.recipe.fingerprint)
+        mixing = () if self.mixing is None else (self.mixing,)
+        return digest(self.manifest.fingerprint, self.selection.fingerprint, self.recipe.fingerprint, *mixing)
 
     @property
     def sample_ids(self) -> Ids:
@@ -202,12 +205,12 @@ class Dataset:
     # Which samples
 
     def rows(self, ids: Ids | Sequence[int]) -> Dataset:
-        """Take the samples with these ids, in this order; repeats are allowed.
+        """Take the samples with these ids, in this order; repeats are allowed. A mix ends here.
 
         Raises:
             UnknownSampleError: An id does not take part in this data set.
         """
-        return self.with_selection(self._select(ids))
+        return replace(self, selection=self._select(ids), mixing=None)
 
     def with_selection(self, selection: Selection) -> Dataset:
         """Return the same recipe over other samples of the manifest."""
@@ -308,7 +311,8 @@ class Dataset:
         if drop_last and tail not in (None, "drop"):
             raise OptionError(f'`drop_last=True` means `tail="drop"`, got {tail=} beside it')
         batching = Batching(batch_size, global_batch_size, "drop" if drop_last else tail or "keep")
-        plan = Plan(self.manifest, self.selection, check_shuffle(shuffle), batching, seed)
+        shuffle = check_shuffle(shuffle)
+        plan = Plan(self.manifest, self.selection, shuffle, batching, seed, mixing=self.mixing)
         options = LoaderOptions(_world(world, num_replicas, rank), output, threads, ahead, on_error, with_ids)
         return Loader(self.recipe, plan, options)
 

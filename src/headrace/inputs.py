@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from headrace.dataset import Dataset
+from headrace.errors import OptionError
+from headrace.execution.mixed import MixedSource
+from headrace.execution.recipe import Recipe
+from headrace.planning.idset import join
+from headrace.planning.mixing import Mixing, Stop
+from headrace.planning.selection import Selection
 from headrace.sources.budget import parse_bytes
 from headrace.sources.files import Paths
 from headrace.sources.memory import MemorySource
@@ -87,3 +94,64 @@ def from_polars(frame: pl.DataFrame) -> Dataset:
     from headrace.prepare.base import from_frame
 
     return Dataset.of(MemorySource.from_table(from_frame(frame)))
+
+
+def mix(
+    parts: Mapping[str, Dataset],
+    weights: Mapping[str, float] | None = None,
+    *,
+    seed: int = 0,
+    stop: Stop = "first",
+    column: str | None = None,
+) -> Dataset:
+    """Mix data sets in exact proportions; the result is a data set like any other.
+
+    Every window of as many samples as the weights add up to, as whole numbers, holds each part's
+    share exactly. Each part keeps an order of its own, which `loader(shuffle=...)` chooses.
+
+    Args:
+        parts: Name to data set; all have the same columns.
+        weights: Name to a positive number; equal by default.
+        seed: Where in a window each part's samples lie.
+        stop: `"first"` ends an epoch when a part cannot fill its share any more, `"all"` goes on
+            without such parts until all samples were delivered once, `"cycle"` begins such parts
+            anew until every sample was delivered at least once.
+        column: Adds a column of this name with each sample's part.
+
+    Raises:
+        OptionError: There are no parts, a part is packed or a mix, or a weight cannot be.
+        SchemaError: The parts differ in their columns.
+
+    Example:
+        >>> import headrace as hr
+        >>> a, b = hr.from_arrays({"x": [1] * 6}), hr.from_arrays({"x": [2] * 2})
+        >>> mixed = hr.mix({"a": a, "b": b}, weights={"a": 3, "b": 1})
+        >>> [sorted(batch["x"].tolist()) for batch in mixed.loader(4, shuffle=True, output="numpy")]
+        [[1, 1, 1, 2], [1, 1, 1, 2]]
+    """
+    names = tuple(parts)
+    if not names:
+        raise OptionError("`mix` needs at least one data set, got none")
+    unknown = sorted(set(weights or names) ^ set(names))
+    if unknown:
+        raise OptionError(f"`weights` must name each part once, got {list(weights or {})} for {list(names)}")
+    for name, part in parts.items():
+        if part.recipe.pack is not None or part.mixing is not None:
+            raise OptionError(
+                f"part `{name}` of a mix must not be packed or a mix itself; do that afterwards"
+            )
+    source = MixedSource(names, tuple(part.recipe for part in parts.values()), column)
+    assert source.schema is not None  # parts that do not fit together are refused here
+    shares = Mixing.to_shares(names, [1 if weights is None else weights[name] for name in names])
+    mixing = Mixing(names, source.firsts, shares, stop, seed)
+    return Dataset(Recipe(source), _join(list(parts.values()), source.firsts), mixing)
+
+
+def _join(parts: Sequence[Dataset], firsts: Sequence[int]) -> Selection:
+    """Put selections one behind the other."""
+    total = firsts[-1]
+    if any(part.selection.listed is not None for part in parts):
+        ids = [part.sample_ids + first for part, first in zip(parts, firsts, strict=False)]
+        return Selection.of(np.concatenate(ids), total)
+    sets = [part.selection.set.shifted(first, total) for part, first in zip(parts, firsts, strict=False)]
+    return Selection.of_set(join(sets))

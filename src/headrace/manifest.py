@@ -56,6 +56,11 @@ class Shard:
         """How many samples the shard holds."""
         return sum(self.rows)
 
+    @property
+    def content_identity(self) -> str:
+        """Digest of the contents, computed now if that was put off."""
+        return self.identity if isinstance(self.identity, str) else self.identity()
+
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
@@ -126,7 +131,7 @@ class Manifest:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of counts and contents; independent of paths, so it survives a move."""
-        return digest("manifest", [(_identity(shard), list(shard.rows)) for shard in self.shards])
+        return digest("manifest", [(shard.content_identity, list(shard.rows)) for shard in self.shards])
 
     def __len__(self) -> int:
         """How many row groups there are."""
@@ -174,7 +179,3 @@ def to_ids(values: Ids | Sequence[int]) -> Ids:
     if found.size and found.dtype.kind not in "iu":
         raise UnknownSampleError(f"sample ids must be whole numbers, got an array of {found.dtype}")
     return found.astype(np.int64, copy=False)
-
-
-def _identity(shard: Shard) -> str:
-    return shard.identity if isinstance(shard.identity, str) else shard.identity()

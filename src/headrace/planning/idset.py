@@ -271,6 +271,12 @@ class IdSet:
         """Return all members in rising order, as a fresh array."""
         return self.at(np.arange(self.count)).copy()
 
+    def shifted(self, offset: int, total: int) -> IdSet:
+        """Return every id plus an offset, among more ids."""
+        if isinstance(self.form, Runs):
+            return IdSet.of_runs(self.form.begins + offset, self.form.ends + offset, total)
+        return IdSet.of_ids(self.ids() + offset, total)
+
     def __and__(self, other: IdSet) -> IdSet:
         """The ids in both."""
         return _combine(self, other, np.bitwise_and)

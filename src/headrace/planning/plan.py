@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from headrace.errors import OptionError
 from headrace.fingerprint import derive_key
 from headrace.manifest import Manifest
 from headrace.planning.batching import Batching, Cut
+from headrace.planning.mixing import MixedOrder, Mixing
 from headrace.planning.order import (
     ORDER_VERSION,
     BlockOrder,
@@ -80,6 +82,7 @@ class Plan:
         seed: Any whole number.
         epoch: Which epoch; its key is hashed from (seed, epoch).
         cursor: How many samples of the epoch were delivered before step 0.
+        mixing: In which proportions parts of the manifest take turns; None without parts.
 
     Example:
         >>> from headrace.manifest import Shard
@@ -96,33 +99,69 @@ class Plan:
     seed: int = 0
     epoch: int = 0
     cursor: int = 0
+    mixing: Mixing | None = None
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many samples an epoch has."""
-        return self.selection.count
+        if self.mixing is None:
+            return self.selection.count
+        phases = self.mixing.phases([int(counts.sum()) for counts in self._counts_by_part])
+        return phases[-1].end if phases else 0
 
     @cached_property
     def samples(self) -> Selection:
-        """The selection that the order's indices point into."""
-        return self.selection.by_id if self.shuffle else self.selection
+        """The selection that the order's indices point into; the samples of a part lie together."""
+        selection = self.selection.by_id if self.shuffle else self.selection
+        if self.mixing is None or selection.is_sorted:
+            return selection
+        ids = selection.ids()
+        parts = np.searchsorted(self.mixing.firsts, ids, side="right")
+        return Selection.of(ids[np.argsort(parts, kind="stable")], selection.total)
 
     @cached_property
     def order(self) -> Order:
         """The permutation of this epoch."""
         key = derive_key("order", ORDER_VERSION, self.seed, self.epoch)
-        counts = self.samples.counts(self.manifest.starts)
+        if self.mixing is None:
+            return self._order_of(self.samples.counts(self.manifest.starts), key)
+        parts = self._counts_by_part
+        counts = tuple(int(part.sum()) for part in parts)
+        phases = self.mixing.phases(counts)
+        orders: list[tuple[Order, ...]] = []
+        for part, count in enumerate(counts):
+            taken = sum(phase.windows * phase.shares[part] for phase in phases)
+            keys = [derive_key("part", key, part, turn) for turn in range(max(-(-taken // max(count, 1)), 1))]
+            orders.append(tuple(self._order_of(parts[part], part_key) for part_key in keys))
+        firsts = tuple(np.cumsum([0, *counts[:-1]]).tolist())
+        return MixedOrder(self.mixing, counts, tuple(orders), firsts, key if self.shuffle else 0)
+
+    @cached_property
+    def _counts_by_part(self) -> list[Ids]:
+        """The selected samples of each row group, for each part 0 outside of it."""
+        assert self.mixing is not None
+        counts, begins = self.samples.counts(self.manifest.starts), self.manifest.starts[:-1]
+        return [
+            np.where((begins >= first) & (begins < last), counts, 0)
+            for first, last in pairwise(self.mixing.firsts)
+        ]
+
+    def _order_of(self, counts: Ids, key: int) -> Order:
+        """Order so many samples of each row group."""
+        count = int(counts.sum())
         if self.shuffle == "global":
-            return GlobalOrder(self.count, key, self._run_length)
+            return GlobalOrder(count, key, self._run_length)
         if isinstance(self.shuffle, BlockShuffle) or self.shuffle:
             wanted = self.shuffle if isinstance(self.shuffle, BlockShuffle) else BlockShuffle()
-            block = wanted.resolve(counts, self.manifest.nbytes)
+            # The parts of a mix are open at the same time, so they share the bytes of one window.
+            parts = 1 if self.mixing is None else len(self.mixing.names)
+            block = wanted.resolve(counts, self.manifest.nbytes * parts)
             assert block.lanes is not None
             assert block.window is not None
             return BlockOrder(counts, key, block.lanes, block.window)
         if self.samples.is_sorted:
             return SourceOrder(np.cumsum(counts))
-        return SourceOrder(np.arange(self._run_length, self.count + self._run_length, self._run_length))
+        return SourceOrder(np.arange(self._run_length, count + self._run_length, self._run_length))
 
     @property
     def _run_length(self) -> int:
