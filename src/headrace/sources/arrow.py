@@ -80,7 +80,7 @@ class ArrowSource:
         """Read the heads of all files' messages, in parallel."""
         shards = tuple(files)
         with ThreadPoolExecutor(_OPENERS, thread_name_prefix="headrace-open") as pool:
-            heads = tuple(pool.map(read_arrow_file, [file.path for file in shards]))
+            heads = tuple(pool.map(read_arrow_file, shards))
         source = ArrowSource(shards, heads, options, memory_limit)
         assert source.schema is not None  # shards that do not fit together are refused here
         return source

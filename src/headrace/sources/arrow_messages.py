@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import CorruptSourceError, SourceError
 from headrace.fingerprint import digest
-from headrace.sources.files import Stamp
+from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.flatbuffers import FlatTable
 
 MAGIC = b"ARROW1"
@@ -113,16 +113,16 @@ class ArrowFile:
         return parts
 
 
-def read_arrow_file(path: str) -> ArrowFile:
+def read_arrow_file(file: ShardFile) -> ArrowFile:
     """Read the heads of all messages of one file or stream.
 
     Raises:
         SourceError: The file cannot be read, is cut off, or is no Arrow file.
     """
-    stamp = Stamp.of(path)
+    path, stamp = file.path, Stamp.of(file.path)
     try:
-        with open(path, "rb", buffering=0) as file:
-            found = _read_heads(file, stamp, path)
+        with open(path, "rb", buffering=0) as opened:
+            found = _read_heads(opened, stamp, path)
     except CorruptSourceError:
         raise
     except OSError as error:

@@ -63,7 +63,7 @@ class TextSource:
         shards = tuple(files)
         begin = partial(scan_text, grammar=grammar, memory_limit=memory_limit)
         with ThreadPoolExecutor(_OPENERS, thread_name_prefix="headrace-open") as pool:
-            scans = tuple(pool.map(begin, [file.path for file in shards]))
+            scans = tuple(pool.map(begin, shards))
         source = TextSource(shards, scans, grammar, settings, memory_limit)
         assert source.schema is not None  # shards that do not fit together are refused here
         return source
@@ -131,7 +131,7 @@ class TextSource:
         wanted = self.stored
         if not self.grammar.reads_all:
             wanted = pa.schema([wanted.field(name) for name in columns])
-        data = _read(row_group.name, begin, end - begin)
+        data = _read(self.files[row_group.shard], begin, end - begin)
         planned = {f.name: _most_bytes(f.type, row_group.rows, data) for f in wanted}
         planned["the text"] = len(data)
         limits = {name: PlannedColumn(size, size) for name, size in planned.items()}
@@ -182,11 +182,11 @@ class TextSource:
             data = b""
             if scan.rows:
                 begin, end = scan.begins[:2]
-                data = _read(file.path, begin, min(end - begin, _SAMPLED))
+                data = _read(file, begin, min(end - begin, _SAMPLED))
                 if end - begin > _SAMPLED:
                     found = np.empty((scan.rows[0], 2), np.int64)
                     count, _ = self.grammar.find(np.frombuffer(data, np.uint8), len(scan.names), found)
-                    data = data[: found[count - 1, 1]] if count else _read(file.path, begin, end - begin)
+                    data = data[: found[count - 1, 1]] if count else _read(file, begin, end - begin)
             yield Sample(file.path, scan.names, data, scan.lines[0] if scan.rows else 1)
 
 
@@ -204,12 +204,12 @@ def _most_bytes(kind: pa.DataType, rows: int, data: bytes) -> int:
     return rows * (value_bytes(kind) or 8)
 
 
-def _read(path: str, begin: int, length: int) -> bytes:
+def _read(file: ShardFile, begin: int, length: int) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return os.pread(descriptor, length, begin)
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+        raise SourceError(f"{file.path}: cannot be read: {error.strerror}") from error

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from headrace.errors import CorruptSourceError, MemoryLimitError, SourceError
 from headrace.fingerprint import digest
-from headrace.sources.files import Stamp
+from headrace.sources.files import ShardFile, Stamp
+from headrace.sources.formats import name_packing
 
 GROUP_BYTES, GROUP_ROWS = 1 << 23, 1 << 17
 _MOST_BYTES = 1 << 30  # of one record, as parsers count in 32 bits
 _BOM = b"\xef\xbb\xbf"
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
 
 Places = NDArray[np.int64]
@@ -109,17 +109,17 @@ class TextFile:
     identity: str
 
 
-def scan_text(path: str, grammar: Grammar, memory_limit: int) -> TextFile:
+def scan_text(file: ShardFile, grammar: Grammar, memory_limit: int) -> TextFile:
     """Find the records of one file.
 
     Raises:
         CorruptSourceError: It is empty, compressed, no UTF-8 text, or ends within a record.
         MemoryLimitError: One record takes more than the limit.
     """
-    stamp = Stamp.of(path)
+    path, stamp = file.path, Stamp.of(file.path)
     try:
-        with open(path, "rb", buffering=0) as file:
-            found = _Scan(file, path, stamp, grammar, min(memory_limit, _MOST_BYTES)).run()
+        with open(path, "rb", buffering=0) as opened:
+            found = _Scan(opened, path, stamp, grammar, min(memory_limit, _MOST_BYTES)).run()
     except (CorruptSourceError, MemoryLimitError):
         raise
     except OSError as error:
@@ -190,7 +190,7 @@ class _Scan:
             raise CorruptSourceError(
                 f"{self.path}: the file is empty (0 bytes); its writer was stopped, so write it again"
             )
-        packed = next((name for begin, name in _COMPRESSED.items() if head.startswith(begin)), None)
+        packed = name_packing(head)
         if packed is not None:
             raise CorruptSourceError(
                 f"{self.path}: is compressed by {packed}, and compressed text can only be read from its "
