@@ -126,7 +126,8 @@ class ArrowSource:
             rows = tuple(sum(block.rows for block in blocks) for blocks in groups)
             widths = [value_bytes(layout.delivered) for layout in layouts.values()]
             nbytes = tuple(
-                count * sum(widths) + (0 if all(widths) else sum(block.body for block in blocks))
+                count * sum(widths)
+                + (0 if all(widths) else int(head.growth * sum(block.body for block in blocks)))
                 for count, blocks in zip(rows, groups, strict=True)
             )
             identity = digest(head.identity, sorted(file.partitions.items()))

@@ -16,10 +16,8 @@ import pyarrow as pa
 from headrace.errors import CorruptSourceError, HeadraceError
 from headrace.manifest import RowGroup
 from headrace.sources.arrow_layouts import Layout, Place, find_places
-from headrace.sources.arrow_messages import ArrowFile, Block, Content, read_content
+from headrace.sources.arrow_messages import PREFIX, ArrowFile, Block, Content, read_content
 from headrace.sources.budget import check_sizes, written_out
-
-_PREFIX = 8  # bytes in front of a compressed buffer: what it unpacks to
 
 
 @dataclass(slots=True)
@@ -153,10 +151,10 @@ class ArrowReader:
         _read_into(memoryview(data), self.descriptor, block.begin + block.head + begin)
         if not length or content.codec is None:
             return data
-        size = int.from_bytes(data[:_PREFIX].to_pybytes(), "little", signed=True)
-        if length < _PREFIX or size < -1:
+        size = int.from_bytes(data[:PREFIX].to_pybytes(), "little", signed=True)
+        if length < PREFIX or size < -1:
             raise CorruptSourceError(f"a compressed buffer cannot unpack to {size:,} bytes")
-        packed = data.slice(_PREFIX)
+        packed = data.slice(PREFIX)
         if size == -1:  # compressing it was no gain
             return packed
         self._charge(name, size)

@@ -68,20 +68,25 @@ def make_layouts(schema: pa.Schema, fields: FlatTable, path: str) -> dict[str, L
     Raises:
         SchemaError: A column's type cannot be delivered; the message names both.
     """
-    names = schema.names
-    if len(set(names)) != len(names):
-        raise CorruptSourceError(f"{path}: column names must be unique, got {names}")
     layouts: dict[str, Layout] = {}
-    for column, table in zip(schema, fields.tables(1), strict=True):
-        try:
+    try:
+        for column, table in zip(schema, fields.tables(1), strict=True):
+            if column.name in layouts:
+                raise CorruptSourceError(f"{path}: column names must be unique, got {schema.names}")
             layouts[column.name] = _layout(column, table, 0)
-        except SchemaError as error:
-            raise SchemaError(f"{path}, column `{column.name}`: {error}") from error
+    except SchemaError as error:
+        raise SchemaError(f"{path}, column `{schema.names[len(layouts)]}`: {error}") from error
+    except (
+        ValueError,
+        AttributeError,
+    ) as error:  # names that are no text; fields that do not fit their types
+        raise CorruptSourceError(f"{path}: the schema cannot be read: {error}") from error
     return layouts
 
 
 def _layout(field: pa.Field, table: FlatTable, depth: int) -> Layout:
     kind, delivered = field.type, None
+    _ = field.name  # decoded when it is asked for, and an error here if it is no text
     if isinstance(kind, pa.FixedShapeTensorType):
         kind, delivered = kind.storage_type, kind
     elif isinstance(kind, pa.BaseExtensionType) or _EXTENSION in (field.metadata or {}):

@@ -24,10 +24,13 @@ MAGIC = b"ARROW1"
 _CONTINUES = b"\xff\xff\xff\xff"
 _TAIL_BYTES = 1 << 16
 _MOST_HEAD = 1 << 28  # bytes of one message's head
+_MOST_BYTES = 1 << 50
 _MOST_ROWS = 1 << 40  # of one record batch; a head that says more is damaged
 _VERSION_4 = 3
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
 _CODECS = {0: "lz4", 1: "zstd"}
+
+PREFIX = 8  # bytes in front of a compressed buffer: what it unpacks to, or -1 if it was not compressed
 
 _BLOCK = np.dtype([("begin", "<i8"), ("head", "<i4"), ("padding", "<i4"), ("body", "<i8")])
 NODE = np.dtype([("length", "<i8"), ("nulls", "<i8")])
@@ -85,6 +88,7 @@ class ArrowFile:
         batches: The record batches, in order.
         dictionaries: The dictionaries, in order.
         is_stream: Whether a dictionary holds only for the record batches behind it.
+        growth: How many times its size the first record batch takes once it is unpacked.
         identity: Digest of all heads and of the file's end.
     """
 
@@ -94,6 +98,7 @@ class ArrowFile:
     batches: tuple[Block, ...]
     dictionaries: tuple[Block, ...]
     is_stream: bool
+    growth: float
     identity: str
 
     def dictionary(self, number: int, batch: Block) -> list[Block]:
@@ -176,7 +181,27 @@ def _read_heads(file: BinaryIO, stamp: Stamp, path: str) -> ArrowFile:
         (batches if kind == _BATCH else dictionaries).append(_block(message, begin, len(head) + prefix))
     hasher.update(_pread(file, max(stamp.size - _TAIL_BYTES, 0), _TAIL_BYTES))
     identity = digest("arrow", stamp.size, hasher.hexdigest())
-    return ArrowFile(stamp, schema, fields, tuple(batches), tuple(dictionaries), not is_file, identity)
+    growth = _measure_growth(file.fileno(), batches[0]) if batches else 1.0
+    return ArrowFile(
+        stamp, schema, fields, tuple(batches), tuple(dictionaries), not is_file, growth, identity
+    )
+
+
+def _measure_growth(descriptor: int, block: Block) -> float:
+    """Compare what compressed buffers promise with what they take."""
+    try:
+        content = read_content(descriptor, block)
+    except (ValueError, CorruptSourceError):  # reading the values says so
+        return 1.0
+    stored = int(content.buffers["length"].sum())
+    if content.codec is None or not stored:
+        return 1.0
+    unpacked = 0
+    for begin, length in content.buffers[content.buffers["length"] >= PREFIX].tolist():
+        prefix = os.pread(descriptor, PREFIX, block.begin + block.head + begin)
+        size = int.from_bytes(prefix, "little", signed=True)
+        unpacked += length if size < 0 else min(size, _MOST_BYTES)
+    return max(unpacked / stored, 1.0)
 
 
 def _block(message: FlatTable, begin: int, head: int) -> Block:
