@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from headrace.errors import OptionError, check_whole
 from headrace.sources.files import ShardFile
 from headrace.sources.text import TextSource
-from headrace.sources.text_scan import Places, Sample
+from headrace.sources.text_scan import Places, Sample, count_lines
 from headrace.sources.text_types import is_plain, to_types
 
 _NO_QUOTE = -1
+_MOST_BROKEN = 16  # records that are left out when types are told
 _SHOWN = 200  # characters of a parser's message, which may show a whole field
 _BOM = b"\xef\xbb\xbf"
 _WHERE = re.compile(r"^(CSV parse error: |In CSV column #\d+: )?(Row #\d+: )?(CSV )?")
@@ -171,15 +172,34 @@ class CsvGrammar:
         return {name: self.types.get(name) or _common(kinds) for name, kinds in found.items()}
 
     def _infer(self, sample: Sample, columns: Sequence[str]) -> dict[str, pa.DataType]:
-        # Records with too few or too many fields are passed over; reading says which they are.
-        table = self._read(sample.data, sample.names, {}, columns, _pass_over)
+        data = self._without_broken(sample)
+        if not data:
+            return {}
+        table = self._read(data, sample.names, {}, columns)
         kinds = {name: table.column(name).type for name in columns}
         floats = [name for name, kind in kinds.items() if pa.types.is_float64(kind)]
-        forced = dict.fromkeys(floats, pa.string())
-        texts = self._read(sample.data, sample.names, forced, floats, _pass_over) if floats else table
+        texts = (
+            self._read(data, sample.names, dict.fromkeys(floats, pa.string()), floats) if floats else table
+        )
         known = (pa.int64(), pa.bool_(), pa.null())
         told = {name: kind if kind in known else pa.string() for name, kind in kinds.items()}
         return told | {name: _float_or_whole(texts.column(name)) for name in floats}
+
+    def _without_broken(self, sample: Sample) -> bytes:
+        """Leave out records with too few or too many fields; reading says which they are."""
+        data, binary = sample.data, dict.fromkeys(sample.names, pa.binary())
+        for _ in range(_MOST_BROKEN):
+            try:
+                self._read(data, sample.names, binary)
+                return data
+            except pa.ArrowException as error:
+                row = re.search(r"Row #(\d+)", str(error))
+                found = self._records(data, len(sample.names))
+                if row is None or not 0 < int(row[1]) <= len(found):
+                    break
+                begin, end = found[int(row[1]) - 1]
+                data = data[:begin] + data[end:]
+        return b""
 
     def parse(self, data: bytes, names: tuple[str, ...], wanted: pa.Schema) -> pa.Table:
         """Parse records."""
@@ -212,7 +232,6 @@ class CsvGrammar:
         names: tuple[str, ...] | None,
         types: dict[str, pa.DataType],
         columns: Sequence[str] | None = None,
-        on_invalid: Callable[[Any], str] | None = None,
     ) -> pa.Table:
         from pyarrow import csv
 
@@ -233,7 +252,6 @@ class CsvGrammar:
                 quote_char=self.settings.quote or False,
                 newlines_in_values=True,
                 ignore_empty_lines=names is None or len(names) > 1,
-                invalid_row_handler=on_invalid,
             ),
             csv.ConvertOptions(
                 column_types=types,
@@ -245,16 +263,13 @@ class CsvGrammar:
         )
 
     def _without_comments(self, data: bytes, columns: int) -> bytes:
-        found = np.empty((data.count(b"\n") + data.count(b"\r") + 1, 2), np.int64)
-        closed = data if data.endswith((b"\n", b"\r")) else data + b"\n"
-        if closed.endswith(b"\r"):
-            closed += b"\n"
-        count, _ = self.find(np.frombuffer(closed, np.uint8), columns, found)
-        return b"".join(closed[begin:end] for begin, end in found[:count].tolist())
+        return b"".join(data[begin:end] for begin, end in self._records(data, columns))
 
-
-def _pass_over(_: Any) -> str:
-    return "skip"
+    def _records(self, data: bytes, columns: int) -> list[tuple[int, int]]:
+        closed = np.frombuffer(data + b"\n", np.uint8)  # also where the file's last newline is missing
+        found = np.empty((count_lines(data) + data.count(b"\r") + 2, 2), np.int64)
+        count, _ = self.find(closed, columns, found)
+        return [(begin, min(end, len(data))) for begin, end in found[:count].tolist() if begin < len(data)]
 
 
 def _float_or_whole(texts: pa.ChunkedArray) -> pa.DataType:
