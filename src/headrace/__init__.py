@@ -53,9 +53,12 @@ if TYPE_CHECKING:
     from headrace.planning.selection import Selection
     from headrace.planning.world import World
     from headrace.prepare.decode import DecodeImage, Tokens
+    from headrace.sources.arrow import ArrowOptions
     from headrace.sources.base import Source
+    from headrace.sources.csv import CsvOptions
     from headrace.sources.hdf5 import Hdf5Options
     from headrace.sources.idx import IdxOptions
+    from headrace.sources.jsonlines import JsonLinesOptions
     from headrace.sources.lmdb import LmdbOptions
     from headrace.sources.parquet import ParquetOptions
     from headrace.sources.tfrecord import TfRecordOptions
@@ -92,9 +95,12 @@ _MODULES = {
     "planning.selection": ("Selection",),
     "planning.world": ("World",),
     "prepare.decode": ("DecodeImage", "Tokens"),
+    "sources.arrow": ("ArrowOptions",),
     "sources.base": ("Source",),
+    "sources.csv": ("CsvOptions",),
     "sources.hdf5": ("Hdf5Options",),
     "sources.idx": ("IdxOptions",),
+    "sources.jsonlines": ("JsonLinesOptions",),
     "sources.lmdb": ("LmdbOptions",),
     "sources.parquet": ("ParquetOptions",),
     "sources.tfrecord": ("TfRecordOptions",),
@@ -103,11 +109,13 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 _OWN_NAMES = {"open": "open_dataset"}  # `open` would hide the builtin in its own module
 
 __all__ = [
+    "ArrowOptions",
     "Batch",
     "BlockShuffle",
     "ChangedSourceError",
     "ClosedError",
     "CorruptSourceError",
+    "CsvOptions",
     "Dataset",
     "DecodeImage",
     "Executor",
@@ -115,6 +123,7 @@ __all__ = [
     "Hdf5Options",
     "HeadraceError",
     "IdxOptions",
+    "JsonLinesOptions",
     "LmdbOptions",
     "Loader",
     "Manifest",

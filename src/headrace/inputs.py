@@ -32,18 +32,20 @@ def open_dataset(
     memory_limit: int | str | None = None,
     options: Any = None,
 ) -> Dataset:
-    """Open shards where they lie; only their footers are read.
+    """Open shards where they lie; only their footers are read, and text once for its records.
 
     Args:
         path: A file, a folder (also `key=value` folders, which become columns), a glob, or a
             list of those.
-        format: `"parquet"`, `"hdf5"` or `"lmdb"`, told by the files' first bytes by default; or
-            `"tfrecord"` or `"idx"`.
+        format: `"parquet"`, `"hdf5"`, `"lmdb"`, `"arrow"`, `"tfrecord"`, `"idx"`, `"csv"` or
+            `"jsonlines"`; by default told by the files' first bytes, and for text by `.csv`, `.tsv`,
+            `.jsonl` and `.ndjson`. Arrow streams have no first bytes of their own, so name them.
         columns: Which columns are wanted; all by default.
         memory_limit: The most bytes that decoding one row group may take, as a number or a text
             like "2GB"; a quarter of the machine's memory by default.
         options: How to read the format: `hr.ParquetOptions(...)`, `hr.Hdf5Options(...)`,
-            `hr.LmdbOptions(...)`, `hr.TfRecordOptions(...)` or `hr.IdxOptions(...)`.
+            `hr.LmdbOptions(...)`, `hr.ArrowOptions(...)`, `hr.TfRecordOptions(...)`,
+            `hr.IdxOptions(...)`, `hr.CsvOptions(...)` or `hr.JsonLinesOptions(...)`.
 
     Raises:
         MissingSourceError: Nothing lies under that name.

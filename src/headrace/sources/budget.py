@@ -10,9 +10,11 @@ import os
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from headrace.errors import MemoryLimitError, OptionError
 from headrace.manifest import RowGroup
@@ -152,7 +154,7 @@ def _count_leaves(kind: pa.DataType) -> int:
 
 def check_planned(planned: Mapping[str, PlannedColumn], limit: int, row_group: RowGroup) -> None:
     """Refuse a row group whose footer already tells that it is too large."""
-    _check({name: column.least for name, column in planned.items()}, limit, row_group)
+    check_sizes({name: column.least for name, column in planned.items()}, limit, row_group)
 
 
 def decode(
@@ -177,8 +179,8 @@ def decode(
     stepwise = [name for name, column in planned.items() if column.stepwise and column.most > limit]
     whole = [name for name in planned if name not in stepwise]
     table = file.read_row_group(row_group.index, columns=whole, use_threads=False).select(whole)
-    sizes = {name: sum(_written_out(chunk) for chunk in table.column(name).chunks) for name in whole}
-    _check(sizes, limit, row_group)
+    sizes = {name: sum(written_out(chunk) for chunk in table.column(name).chunks) for name in whole}
+    check_sizes(sizes, limit, row_group)
     for place, name in enumerate(whole):
         kind = schema.field(name).type
         if table.schema.field(name).type != kind:
@@ -204,26 +206,57 @@ def _decode_stepwise(
     for batch in file.iter_batches(rows, row_groups=[row_group.index], columns=[name], use_threads=False):
         chunks.append(batch.column(name))
         sizes[name] += chunks[-1].nbytes
-        _check(sizes, limit, row_group)
+        check_sizes(sizes, limit, row_group)
     return chunks
 
 
-def _written_out(array: pa.Array) -> int:
-    """Bytes of a column once no dictionary is left."""
+def written_out(array: pa.Array) -> int:
+    """Bytes of a column once every value is written out, whatever it shares with others."""
     kind = array.type
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return 8 * len(array) + int(_view_lengths(array).sum())
     if pa.types.is_dictionary(kind):
-        lengths = pc.call_function("binary_length", [array.dictionary])
-        return 4 * len(array) + (lengths.take(array.indices).cast(pa.int64()).sum().as_py() or 0)
+        return _written_out_dictionary(array)
     if pa.types.is_struct(kind):
-        return sum(_written_out(part) for part in array.flatten())
+        return sum(written_out(part) for part in array.flatten())
     if pa.types.is_map(kind):
-        return array.nbytes + sum(_written_out(part) for part in (array.keys, array.items))
+        return array.nbytes + sum(written_out(part) for part in (array.keys, array.items))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return 4 * len(array) + _written_out(array.flatten())
+        return 4 * len(array) + written_out(array.flatten())
     return array.nbytes
 
 
-def _check(sizes: Mapping[str, int], limit: int, row_group: RowGroup) -> None:
+def _written_out_dictionary(array: pa.Array) -> int:
+    kind = array.dictionary.type
+    if not _is_text(kind):
+        return len(array) * (kind.bit_width // 8 + 1)
+    lengths = _text_lengths(array.dictionary)
+    return 4 * len(array) + (lengths.take(array.indices).cast(pa.int64()).sum().as_py() or 0)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_string_view(kind):
+        return True
+    return pa.types.is_large_string(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+
+
+def _text_lengths(array: pa.Array) -> pa.Array:
+    if pa.types.is_string_view(array.type) or pa.types.is_binary_view(array.type):
+        return pa.array(_view_lengths(array))
+    return pc.call_function("binary_length", [array])
+
+
+def _view_lengths(array: pa.Array) -> NDArray[np.int64]:
+    """Bytes of each value, which are the first four bytes of its view; 0 where it is null."""
+    if not len(array):
+        return np.zeros(0, np.int64)
+    views = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)
+    lengths = views[array.offset : array.offset + len(array), 0].astype(np.int64)
+    return lengths * array.is_valid().to_numpy(zero_copy_only=False)
+
+
+def check_sizes(sizes: Mapping[str, int], limit: int, row_group: RowGroup) -> None:
+    """Refuse columns, given as name to bytes, that are too large together."""
     total = sum(sizes.values())
     if total <= limit:
         return

@@ -102,7 +102,9 @@ class ParquetSource:
     def file_schema(self) -> pa.Schema:
         """The columns that lie in the files."""
         names = [file.path for file in self.files]
-        return unify([footer.schema for footer in self.footers], names, self.options.on_schema_change)
+        return unify(
+            [footer.schema for footer in self.footers], names, self.options.on_schema_change, "ParquetOptions"
+        )
 
     @cached_property
     def schema(self) -> pa.Schema:

@@ -13,13 +13,14 @@ from headrace.sources.hive import partition_column
 _SHOWN = 5
 
 
-def unify(schemas: Sequence[pa.Schema], names: Sequence[str], on_change: str) -> pa.Schema:
+def unify(schemas: Sequence[pa.Schema], names: Sequence[str], on_change: str, options: str = "") -> pa.Schema:
     """Find the schema that all shards share.
 
     Args:
         schemas: One for each shard.
         names: What to call the shards in an error.
         on_change: `"error"`, `"fill"` (missing columns become null) or `"cast"` (types too).
+        options: The class of options that takes `on_schema_change`, for errors; none has it by default.
 
     Raises:
         SchemaError: The shards do not fit together; the message lists those that differ.
@@ -33,25 +34,28 @@ def unify(schemas: Sequence[pa.Schema], names: Sequence[str], on_change: str) ->
         for field in schema:
             known = columns.setdefault(field.name, field.type)
             if known != field.type:
-                columns[field.name] = _common_type(field.name, known, field.type, shards, on_change)
+                columns[field.name] = _common_type(
+                    field.name, (known, field.type), shards, on_change, options
+                )
     if on_change == "error":
         for name in columns:
             lacking = [shard for schema, shard in shards if name not in schema.names]
             if lacking:
                 raise SchemaError(
                     f"column `{name}` is missing in {_listed(lacking)} and present in the other shards; "
-                    'pass `ParquetOptions(on_schema_change="fill")` to fill it with nulls'
+                    + _remedy(options, "fill", "to fill it with nulls")
                 )
     return pa.schema([pa.field(name, kind) for name, kind in columns.items()])
 
 
 def _common_type(
     name: str,
-    known: pa.DataType,
-    found: pa.DataType,
+    kinds: tuple[pa.DataType, pa.DataType],
     shards: Sequence[tuple[pa.Schema, str]],
     on_change: str,
+    options: str,
 ) -> pa.DataType:
+    known, found = kinds
     differing = [
         shard for schema, shard in shards if name in schema.names and schema.field(name).type == found
     ]
@@ -59,12 +63,18 @@ def _common_type(
         f"column `{name}` must have one type in all shards, got {known} and, in {_listed(differing)}, {found}"
     )
     if on_change != "cast":
-        raise SchemaError(f'{what}; pass `ParquetOptions(on_schema_change="cast")` to cast to a common type')
+        raise SchemaError(f"{what}; {_remedy(options, 'cast', 'to cast to a common type')}")
     try:
-        pair = [pa.schema([pa.field(name, kind)]) for kind in (known, found)]
+        pair = [pa.schema([pa.field(name, kind)]) for kind in kinds]
         return pa.unify_schemas(pair, promote_options="permissive").field(0).type
     except pa.ArrowException as error:
         raise SchemaError(f"{what}, which have no common type; write the shards again with one") from error
+
+
+def _remedy(options: str, value: str, purpose: str) -> str:
+    if not options:
+        return "write the shards again with the same columns"
+    return f'pass `{options}(on_schema_change="{value}")` {purpose}'
 
 
 def conform(

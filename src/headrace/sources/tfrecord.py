@@ -342,11 +342,6 @@ def _scan(
     return (*begins, size), tuple(rows), digest("tfrecord", size, hasher.hexdigest())
 
 
-def is_tfrecord(head: bytes) -> bool:
-    """Whether a file begins with a record: its first 12 bytes are a length and its checksum."""
-    return len(head) >= _HEADER and masked(crc32c()(head[:8])) == head[8:_HEADER]
-
-
 def _is_packed(head: bytes) -> bool:
     """Whether a file is compressed: zlib's first bytes may also begin a length, then followed by zeros."""
     if is_gzip(head):
