@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("execution",),
     ("torch",),
     ("loader",),
-    ("selecting", "index"),
+    ("selecting", "index", "values"),
     ("dataset",),
     ("inputs",),
     ("jobs", "online", "service"),

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from headrace.inputs import open_dataset as open
     from headrace.loader import Loader
     from headrace.manifest import Manifest, RowGroup, Shard
+    from headrace.planning.buckets import Buckets
     from headrace.planning.order import BlockShuffle
     from headrace.planning.plan import Plan
     from headrace.planning.selection import Selection
@@ -90,6 +91,7 @@ _MODULES = {
     "inputs": ("from_arrays", "from_arrow", "from_polars", "mix", "open"),
     "loader": ("Loader",),
     "manifest": ("Manifest", "RowGroup", "Shard"),
+    "planning.buckets": ("Buckets",),
     "planning.order": ("BlockShuffle",),
     "planning.plan": ("Plan",),
     "planning.selection": ("Selection",),
@@ -112,6 +114,7 @@ __all__ = [
     "ArrowOptions",
     "Batch",
     "BlockShuffle",
+    "Buckets",
     "ChangedSourceError",
     "ClosedError",
     "CorruptSourceError",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,24 +12,24 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.batch import Batch
-from headrace.errors import OptionError, UnknownColumnError, UnknownSampleError, check_whole
+from headrace.errors import OptionError, UnknownSampleError, check_whole
 from headrace.execution.build import build_batch
 from headrace.execution.executors import Executor, Threads
+from headrace.execution.measure import measure_lengths
 from headrace.execution.recipe import Recipe
 from headrace.fingerprint import digest
 from headrace.loader import Loader, LoaderOptions, OnError, Output
 from headrace.manifest import Manifest
 from headrace.planning.batching import Batching, Tail
+from headrace.planning.buckets import Buckets
+from headrace.planning.lengths import Lengths
 from headrace.planning.mixing import Mixing
 from headrace.planning.order import Shuffle, check_shuffle
 from headrace.planning.plan import BatchPlan, Plan
 from headrace.planning.selection import Selection
 from headrace.planning.world import World
-from headrace.prepare.base import Step
-from headrace.prepare.columns import Drop, Map, Rename, Select, WithColumns
-from headrace.prepare.pack import Pack
-from headrace.prepare.padding import Padding, PadTo
 from headrace.sources.base import Source
+from headrace.values import ValueVerbs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,7 +38,7 @@ Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(ValueVerbs):
     """Samples and what is done to them, as a value.
 
     Immutable, thread-safe, and picklable if its functions are. Make one with `hr.open`,
@@ -95,113 +95,6 @@ class Dataset:
         columns = "columns known when read" if names is None else ", ".join(names)
         return f"Dataset({len(self):,} samples in {len(self.manifest):,} row groups: {columns})"
 
-    # What values: deterministic, row group by row group
-
-    def select(self, columns: Sequence[str]) -> Dataset:
-        """Keep these columns, in this order; others are not even read.
-
-        Example:
-            >>> import headrace as hr
-            >>> hr.from_arrays({"a": [1], "b": [2]}).select(["b"]).schema.names
-            ['b']
-        """
-        return self._with(Select(_names(columns)))
-
-    def drop(self, columns: Sequence[str]) -> Dataset:
-        """Leave these columns out; they are not even read."""
-        return self._with(Drop(_names(columns)))
-
-    def rename(self, mapping: Mapping[str, str]) -> Dataset:
-        """Give columns new names: old name to new name."""
-        return self._with(Rename(dict(mapping)))
-
-    def with_columns(self, *expressions: pl.Expr | Iterable[pl.Expr], **named: Any) -> Dataset:
-        """Add or replace columns by Polars expressions that look at one row at a time.
-
-        Raises:
-            OptionError: An expression looks at several rows, such as a mean or a shift; it
-                would see one row group and not the data set.
-
-        Example:
-            >>> import headrace as hr, polars as pl
-            >>> ds = hr.from_arrays({"a": [1, 2]}).with_columns(double=pl.col("a") * 2)
-            >>> ds.to_polars()["double"].to_list()
-            [2, 4]
-        """
-        return self._with(WithColumns(_expressions(expressions, named)))
-
-    def map(self, function: Callable[[pl.DataFrame], pl.DataFrame], version: str | None = None) -> Dataset:
-        """Send each row group's frame through a function.
-
-        Args:
-            function: Takes and returns a Polars frame and keeps the number of rows. It must be
-                deterministic and thread-safe.
-            version: Stands for the function in the fingerprint, where it closes over what
-                cannot be identified by value.
-
-        Raises:
-            FingerprintError: The function cannot be identified and no `version` was given.
-        """
-        return self._with(Map(function, version))
-
-    def prepare(self, *steps: Step) -> Dataset:
-        """Apply steps that turn columns into others, such as `hr.DecodeImage` or `hr.Tokens`.
-
-        Example:
-            >>> import headrace as hr
-            >>> ds = hr.from_arrays({"text": ["ab", ""]}).prepare(hr.Tokens("text", into="ids"))
-            >>> ds.to_polars()["ids"].to_list()
-            [[97, 98], []]
-        """
-        if not steps:
-            raise OptionError('`prepare` needs at least one step, like `prepare(hr.Tokens("text"))`')
-        prepared = self
-        for step in steps:
-            if isinstance(step, type) or not isinstance(step, Step):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise OptionError(f'`prepare` takes steps, like `hr.DecodeImage("image")`, got {step!r}')
-            prepared = prepared._with(step)
-        return prepared
-
-    def pack(
-        self,
-        *,
-        null_mask: bool = False,
-        dtype: str | Mapping[str, str] | None = None,
-        pad_to: PadTo | Mapping[str, PadTo] | None = None,
-        pad_value: float | Mapping[str, float] | None = None,
-        truncate: bool = False,
-        **groups: str | Sequence[str],
-    ) -> Dataset:
-        """Lay columns out as arrays, and deliver those alone: the last of the deterministic verbs.
-
-        Args:
-            null_mask: Adds `<name>_null_mask` to each array, True where a value was null.
-            dtype: One dtype for all arrays, or one by name; by default the smallest NumPy dtype
-                that holds all of an array's columns.
-            pad_to: Lays lists of numbers out as [n, pad_to], or as wide as the `"longest"` of each
-                batch, and adds their lengths as `<name>_length`; one for all lists or one by name
-                of the array. A longer list is an error.
-            pad_value: What stands behind a list's values, 0 by default; one for all or by name.
-            truncate: Cuts lists that are longer than `pad_to`.
-            groups: Name of the array to one column (shape [n]) or several (shape [n, k]).
-
-        Example:
-            >>> import headrace as hr
-            >>> ds = hr.from_arrays({"a": [1.0, 2.0], "b": [3.0, 4.0], "tokens": [[5], [6, 7]]})
-            >>> batch = ds.pack(x=["a", "b"], tokens="tokens", pad_to=3).take([1])
-            >>> batch["x"].tolist(), batch["tokens"].tolist(), batch["tokens_length"].tolist()
-            ([[2.0, 4.0]], [[6, 7, 0]], [2])
-        """
-        self._check_unpacked("pack")
-        arrays = {name: group if isinstance(group, str) else tuple(group) for name, group in groups.items()}
-        by_name = dict.fromkeys(arrays, dtype) if isinstance(dtype, str) else dtype
-        if pad_to is None and (pad_value is not None or truncate):
-            raise OptionError("`pad_value` and `truncate` need `pad_to`, which says how long lists become")
-        padding = None if pad_to is None else Padding(pad_to, 0 if pad_value is None else pad_value, truncate)
-        pack = Pack(arrays, null_mask, by_name, padding)
-        self._check_names(pack.columns)
-        return replace(self, recipe=replace(self.recipe, pack=pack))
-
     # Which samples
 
     def rows(self, ids: Ids | Sequence[int]) -> Dataset:
@@ -211,6 +104,10 @@ class Dataset:
             UnknownSampleError: An id does not take part in this data set.
         """
         return replace(self, selection=self._select(ids), mixing=None)
+
+    def with_recipe(self, recipe: Recipe) -> Dataset:
+        """Do something else to the same samples."""
+        return replace(self, recipe=recipe)
 
     def with_selection(self, selection: Selection) -> Dataset:
         """Return the same recipe over other samples of the manifest."""
@@ -280,6 +177,8 @@ class Dataset:
         ahead: int = 2,
         on_error: OnError = "raise",
         with_ids: bool = False,
+        batch_by: str | None = None,
+        bucket_by: str | Buckets | None = None,
     ) -> Loader:
         """Make a loader of batches.
 
@@ -301,6 +200,11 @@ class Dataset:
             ahead: Batches prepared ahead of the consumer.
             on_error: `"raise"`, or `"skip"` to leave out row groups that cannot be read.
             with_ids: Adds each sample's id under the key "sample_id".
+            batch_by: A column of lengths that the batch size counts instead of samples: a step
+                takes as many samples as fit, and the ranks share its tokens evenly. The column
+                is read when the loader is made.
+            bucket_by: A column of lengths, or `hr.Buckets(...)`: samples of like length come
+                together. Also read when the loader is made.
 
         Raises:
             OptionError: An argument cannot be right, or there are fewer samples than ranks.
@@ -312,34 +216,31 @@ class Dataset:
             raise OptionError(f'`drop_last=True` means `tail="drop"`, got {tail=} beside it')
         batching = Batching(batch_size, global_batch_size, "drop" if drop_last else tail or "keep")
         shuffle = check_shuffle(shuffle)
-        plan = Plan(self.manifest, self.selection, shuffle, batching, seed, mixing=self.mixing)
+        if batch_by is not None and batching.tail == "pad":
+            raise OptionError('`batch_by` goes with tail="keep" or "drop"; steps of tokens are not padded')
+        buckets = Buckets(bucket_by) if isinstance(bucket_by, str) else bucket_by
+        plan = Plan(
+            self.manifest,
+            self.selection,
+            shuffle,
+            batching,
+            seed,
+            mixing=self.mixing,
+            batch_by=None if batch_by is None else self._lengths(batch_by),
+            bucket_by=None if buckets is None else (buckets, self._lengths(buckets.column)),
+        )
         options = LoaderOptions(_world(world, num_replicas, rank), output, threads, ahead, on_error, with_ids)
         return Loader(self.recipe, plan, options)
+
+    def _lengths(self, column: str) -> Lengths:
+        self.check_names([column])
+        return measure_lengths(self.recipe, self.selection, column)
 
     def to_torch_map(self) -> Any:
         """Return a map-style `torch.utils.data.Dataset`, for torch's own samplers."""
         from headrace.torch import TorchMap
 
         return TorchMap(self)
-
-    def _with(self, step: Step) -> Dataset:
-        self._check_unpacked(type(step).__name__)
-        names = self.recipe.names
-        if names is not None:
-            step.output_names(names)
-        return replace(self, recipe=replace(self.recipe, steps=(*self.recipe.steps, step)))
-
-    def _check_unpacked(self, verb: str) -> None:
-        if self.recipe.pack is not None:
-            raise OptionError(
-                f"`{verb}` must come before `pack`, which is the last of the deterministic verbs"
-            )
-
-    def _check_names(self, wanted: Iterable[str]) -> None:
-        names = self.recipe.names
-        missing = [] if names is None else sorted(set(wanted) - set(names))
-        if missing:
-            raise UnknownColumnError.from_names(missing, names or (), "the data set")
 
     def _select(self, ids: Ids | Sequence[int]) -> Selection:
         chosen = Selection.of(ids, self.manifest.total)
@@ -358,30 +259,6 @@ def _world(world: World | None, size: int | None, rank: int | None) -> World | N
             f"{world=}, num_replicas={size}, {rank=}"
         )
     return World(rank, size)
-
-
-def _names(columns: Sequence[str]) -> tuple[str, ...]:
-    names = (columns,) if isinstance(columns, str) else tuple(columns)
-    if len(set(names)) != len(names):
-        raise OptionError(f"each column can be named once, got {names}")
-    return names
-
-
-def _expressions(expressions: Iterable[Any], named: Mapping[str, Any]) -> tuple[pl.Expr, ...]:
-    import polars as pl
-
-    flat: list[Any] = []
-    for expression in expressions:
-        flat.extend(expression if isinstance(expression, (list, tuple)) else [expression])
-    flat.extend(
-        (value if isinstance(value, pl.Expr) else pl.lit(value)).alias(name) for name, value in named.items()
-    )
-    for expression in flat:
-        if not isinstance(expression, pl.Expr):
-            raise OptionError(
-                f"`with_columns` takes Polars expressions such as `pl.col(...) * 2`, got {expression!r}"
-            )
-    return tuple(flat)
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:

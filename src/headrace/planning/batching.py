@@ -94,6 +94,14 @@ class Cut:
         begin = self.begin + step * self.size
         return begin, min(begin + self.step_size(step), self.end)
 
+    def slice(self, step: int, world: World) -> tuple[int, int]:
+        """Return the begin and end of a rank's slots in one step."""
+        return world.slice(self.step_size(step))
+
+    def step_of(self, position: int) -> int:
+        """Return the step that a position belongs to."""
+        return min((position - self.begin) // self.size, self.steps - 1)
+
     @property
     def padding(self) -> int:
         """How many samples of the last step are padding."""

@@ -14,6 +14,8 @@ from headrace.errors import OptionError
 from headrace.fingerprint import derive_key
 from headrace.manifest import Manifest
 from headrace.planning.batching import Batching, Cut
+from headrace.planning.buckets import BucketOrder, Buckets
+from headrace.planning.lengths import Lengths, TokenCut, lengths_in_order
 from headrace.planning.mixing import MixedOrder, Mixing
 from headrace.planning.order import (
     ORDER_VERSION,
@@ -83,6 +85,8 @@ class Plan:
         epoch: Which epoch; its key is hashed from (seed, epoch).
         cursor: How many samples of the epoch were delivered before step 0.
         mixing: In which proportions parts of the manifest take turns; None without parts.
+        batch_by: Lengths that the batch size counts, instead of samples.
+        bucket_by: How samples of like length come together, and their lengths.
 
     Example:
         >>> from headrace.manifest import Shard
@@ -100,6 +104,8 @@ class Plan:
     epoch: int = 0
     cursor: int = 0
     mixing: Mixing | None = None
+    batch_by: Lengths | None = None
+    bucket_by: tuple[Buckets, Lengths] | None = None
 
     @cached_property
     def count(self) -> int:
@@ -122,6 +128,16 @@ class Plan:
     @cached_property
     def order(self) -> Order:
         """The permutation of this epoch."""
+        order = self._plain_order
+        if self.bucket_by is None:
+            return order
+        buckets, lengths = self.bucket_by
+        key = derive_key("buckets", ORDER_VERSION, self.seed, self.epoch) if self.shuffle else None
+        return BucketOrder(order, buckets, lengths_in_order(lengths, self.samples, order, self.count), key)
+
+    @cached_property
+    def _plain_order(self) -> Order:
+        """The permutation before samples are moved for their lengths."""
         key = derive_key("order", ORDER_VERSION, self.seed, self.epoch)
         if self.mixing is None:
             return self._order_of(self.samples.counts(self.manifest.starts), key)
@@ -175,9 +191,22 @@ class Plan:
             raise OptionError(f"a cursor must lie in 0..{self.count}, got {cursor}")
         return replace(self, cursor=cursor)
 
-    def cut(self, world: World) -> Cut:
+    def cut(self, world: World) -> Cut | TokenCut:
         """Cut the rest of the epoch into steps."""
-        return self.batching.cut(self.cursor, self.count, world)
+        if self.batch_by is None:
+            return self.batching.cut(self.cursor, self.count, world)
+        if world.size not in self._token_cuts:
+            lengths = lengths_in_order(self.batch_by, self.samples, self.order, self.count)
+            before = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+            budget = self.batching.global_batch_size or self.batching.batch_size * world.size
+            self._token_cuts[world.size] = TokenCut.of(
+                before, self.batch_by.column, budget, self.cursor, world, self.batching.tail
+            )
+        return self._token_cuts[world.size]
+
+    @cached_property
+    def _token_cuts(self) -> dict[int, TokenCut]:
+        return {}
 
     def steps(self, world: World) -> int:
         """How many steps follow the cursor, the same on every rank."""
@@ -197,7 +226,7 @@ class Plan:
         if not 0 <= step < cut.steps:
             raise OptionError(f"a step must lie in 0..{cut.steps - 1}, got {step}")
         begin, end = cut.bounds(step)
-        slots = np.arange(*world.slice(cut.step_size(step)))
+        slots = np.arange(*cut.slice(step, world))
         padded = slots >= end - begin
         positions = (slots - (end - begin)) % max(self.count, 1)
         positions[~padded] = cut.positions(step, self.order.lanes, slots[~padded])
@@ -209,7 +238,7 @@ class Plan:
         if self.batching.tail != "pad":
             return None
         cut = self.cut(world)
-        first, last = world.slice(cut.step_size(step))
+        first, last = cut.slice(step, world)
         begin, end = cut.bounds(step)
         return np.arange(first, last) >= end - begin
 
@@ -219,7 +248,7 @@ class Plan:
 
     def batch_size(self, step: int, world: World) -> int:
         """How many samples this rank's batch of one step holds, padding counted."""
-        first, last = world.slice(self.cut(world).step_size(step))
+        first, last = self.cut(world).slice(step, world)
         return last - first
 
     def reads(self, world: World, steps: range | None = None) -> Iterator[Read]:
@@ -235,8 +264,7 @@ class Plan:
         touches = partial(cut.touches, world=world)
         for run in self.order.runs(begin, end, touches) if begin < end else ():
             steps_of, slots = cut.place(run.positions, self.order.lanes, world, wanted)
-            first_step = min((run.first - cut.begin) // cut.size, cut.steps - 1)
-            yield from self._reads_of(run, steps_of, slots, first_step)
+            yield from self._reads_of(run, steps_of, slots, cut.step_of(run.first))
         if cut.padding and cut.steps - 1 in wanted:
             low, high = world.slice(cut.last_size)
             slots = np.arange(max(low, cut.last_size - cut.padding), high)
