@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import headrace as hr
+from headrace.testing import LoaderTests
 
 ROWS = 300
 
@@ -88,3 +90,20 @@ def test_lengths_that_cannot_be(options: dict[str, object], message: str) -> Non
     ds = hr.from_arrow(pa.table({"length": [3, 20, 5], "half": [0.5, 1.0, 2.0], "gaps": [1, None, 2]}))
     with pytest.raises(hr.HeadraceError, match=message):
         len(ds.loader(**{"batch_size": 40, **options}))  # type: ignore[arg-type]
+
+
+class TestBuckets(LoaderTests):
+    """Buckets change the order, and nothing else of what a loader promises."""
+
+    @pytest.fixture
+    def dataset(self) -> hr.Dataset:
+        return hr.from_arrays({"length": np.arange(40) * 7 % 11 + 1, "x": np.arange(40)})
+
+    def make(self, dataset: hr.Dataset, shuffle: Any, **options: Any) -> hr.Loader:
+        return super().make(dataset, shuffle, bucket_by=hr.Buckets("length", chunk=6, window=3), **options)
+
+    def source_order(self, dataset: hr.Dataset) -> list[int]:
+        """Windows of 18 samples, each from short to long."""
+        lengths = np.arange(40) * 7 % 11 + 1
+        windows = np.split(np.arange(40), [18, 36])
+        return [int(id) for window in windows for id in window[np.argsort(lengths[window], kind="stable")]]
