@@ -299,7 +299,7 @@ class Dataset:
             threads: Threads that read and prepare; None picks from the cores, 0 works in the
                 calling thread.
             ahead: Batches prepared ahead of the consumer.
-            on_error: `"raise"`, or `"skip"` to leave out row groups that cannot be read.
+            on_error: `"raise"`, or `"skip"` to leave out samples that cannot be read, or their row group.
             with_ids: Adds each sample's id under the key "sample_id".
 
         Raises:

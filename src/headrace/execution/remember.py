@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.execution.recipe import Recipe
+from headrace.execution.recipe import Recipe, Rows
 from headrace.execution.stats import Stats
 from headrace.manifest import RowGroup
 from headrace.prepare.pack import Laid, Stack
@@ -70,8 +70,12 @@ class RememberingRecipe(Recipe):
         """Let a recipe remember."""
         return RememberingRecipe(recipe.source, recipe.steps, recipe.pack, recipe.keep_arrow, limit)
 
-    def arrays(self, row_group: RowGroup, stats: Stats | None = None) -> dict[str, Laid]:
+    def arrays(
+        self, row_group: RowGroup, stats: Stats | None = None, rows: Rows | None = None
+    ) -> dict[str, Laid]:
         """Return one row group laid out for the gather, prepared anew if it is not remembered."""
+        if rows is not None:  # what was left out is not in the key
+            return super().arrays(row_group, stats, rows)
         kept = self._memory.get(row_group.number)
         if kept is None:
             kept = super().arrays(row_group, stats)
