@@ -38,6 +38,7 @@ from headrace.sources.hdf5_reading import Reading, located
 from headrace.sources.hdf5_rows import cut_rows, identify
 from headrace.sources.hive import partition_column, partition_fields
 from headrace.sources.scratch import Scratch
+from headrace.sources.verify import UNPROTECTED
 
 _SHOWN = 6
 
@@ -204,7 +205,7 @@ class Hdf5Source:
         if bare:
             more = f" and {len(bare) - _SHOWN} more" if len(bare) > _SHOWN else ""
             notes.append(
-                f"no checksum (Fletcher-32) protects {', '.join(bare[:_SHOWN])}{more}; damage can pass unseen"
+                f"no checksum (Fletcher-32) protects {', '.join(bare[:_SHOWN])}{more}; {UNPROTECTED}"
             )
         return tuple(notes)
 
