@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,25 @@ def test_checksums_find_a_flipped_bit(tmp_path: Path) -> None:
 
     unverified = hr.open(path, options=hr.ParquetOptions(verify_checksums=False)).to_polars()["b"]
     assert (unverified != np.arange(16.0)).sum() == 1
+
+
+@pytest.mark.parametrize("page", ["1.0", "2.0"])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_notes_say_what_has_no_checksum(tmp_path: Path, page: str, dictionary: bool) -> None:
+    """`explain` says so when pages have no checksums or when they are not verified, and only then."""
+    settings = {"data_page_version": page, "use_dictionary": dictionary}
+    with_checksums = write(tmp_path / "a.parquet", write_page_checksum=True, **settings)
+    without = write(tmp_path / "b.parquet", **settings)
+
+    def advice(path: str, **options: Any) -> str:
+        ds = hr.open(path, options=hr.ParquetOptions(**options))
+        return "; ".join(ds.loader(2, output="numpy").explain().advice)
+
+    assert "checksum" not in advice(with_checksums)
+    assert "`verify_checksums=False` leaves out page checksums" in advice(
+        with_checksums, verify_checksums=False
+    )
+    assert re.search(r"b\.parquet have no checksums; .*headrace info --hash", advice(without))
 
 
 def test_damaged_page_names_its_column(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class IdxArray:
     identity: str
 
     @staticmethod
-    def open(path: str) -> IdxArray:
+    def open(path: str, memory_limit: int) -> IdxArray:
         """Read a file's header, and hold the file's size against it."""
         file = MappedFile(path, Stamp.of(path))
         content = file.content()
@@ -93,7 +93,10 @@ class IdxArray:
                 f"{path}: {dtype} of shape {list(shape)} takes {size:,} bytes, but the file has "
                 f"{file.size:,}; it is cut off or damaged"
             )
-        identity = digest("idx", head[:skip], file.size, content[-8:].tobytes())
+        tail = content[-8:].tobytes()
+        if is_packed and tail[4:] != (size % (1 << 32)).to_bytes(4, "little"):  # cut off, or of several parts
+            _unpack(path, size, memory_limit)
+        identity = digest("idx", head[:skip], file.size, tail)
         return IdxArray(file, is_packed, dtype, shape, skip, identity)
 
     @property
@@ -111,14 +114,19 @@ class IdxArray:
         size = self.skip + self.row_bytes * self.shape[0]
         content: Any = self.file.content()
         if self.is_packed:
-            content = np.frombuffer(inflate(self.file.path, size), np.uint8)
-            if len(content) != size:
-                raise CorruptSourceError(
-                    f"{self.file.path}: unpacks to {len(content):,} bytes instead of {size:,}"
-                )
+            content = _unpack(self.file.path, size, size)
         part = content[self.skip + begin * self.row_bytes : self.skip + end * self.row_bytes].copy()
         self.file.stamp.check(self.file.path)
         return part.view(self.dtype).reshape(end - begin, *self.shape[1:])
+
+
+def _unpack(path: str, size: int, limit: int) -> NDArray[np.uint8]:
+    content = np.frombuffer(inflate(path, min(size, limit)), np.uint8)
+    if len(content) != size:
+        raise CorruptSourceError(
+            f"{path}: unpacks to {len(content):,} bytes instead of {size:,}; it is damaged"
+        )
+    return content
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +147,7 @@ class IdxSource:
         found: dict[str, list[IdxArray]] = {name: [] for name in options.columns or ()}
         for file in files:
             if (name := options.name(file.path)) is not None:
-                found.setdefault(name, []).append(IdxArray.open(file.path))
+                found.setdefault(name, []).append(IdxArray.open(file.path, memory_limit))
         counts = {name: [array.shape[0] for array in arrays] for name, arrays in found.items()}
         if len({tuple(count) for count in counts.values()}) != 1 or not all(counts.values()):
             raise SchemaError(f"all columns must have files with the same numbers of samples, got {counts}")

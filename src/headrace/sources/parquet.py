@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,12 +21,14 @@ from headrace.sources.budget import check_planned, count_values, decode, plan_by
 from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.hive import partition_fields
 from headrace.sources.schemas import conform, unify
+from headrace.sources.verify import UNPROTECTED
 
 # Footers up to this size arrive with the first read of a file's tail.
 _TAIL_BYTES = 1 << 16
 _MAGIC = b"PAR1"
 _MOST_ROWS = 1 << 40  # of one row group; no file holds as many, so a footer that says more is damaged
 _MOST_BYTES = 1 << 50
+_PAGE_HEAD_BYTES = 32  # the first four numbers of a page's header take fewer
 _OPENERS = 8  # threads that read footers; opening waits for the disk, not for a core
 
 
@@ -130,6 +133,18 @@ class ParquetSource:
             )
         )
 
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What is less safe than it could be, told by the first page of the first shard that has any."""
+        if not self.options.verify_checksums:
+            return (f"`verify_checksums=False` leaves out page checksums; {UNPROTECTED}",)
+        for file, footer in zip(self.files, self.footers, strict=True):
+            if footer.metadata.num_row_groups and footer.metadata.num_columns:
+                if _has_page_checksum(file.path, footer.metadata):
+                    return ()
+                return (f"the pages of {file.path} have no checksums; {UNPROTECTED}",)
+        return ()
+
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Decode one row group of one file."""
         check_columns(columns, self.schema, f"the Parquet data set of {row_group.name}")
@@ -227,6 +242,20 @@ def read_footer(path: str) -> Footer:
     # More of the tail than the footer: where a footer has no statistics, it may outlive a rewrite.
     contents = hashlib.blake2b(tail, digest_size=16).hexdigest()
     return Footer(metadata, schema, digest("parquet", stamp.size, contents), stamp)
+
+
+def _has_page_checksum(path: str, metadata: pq.FileMetaData) -> bool:
+    """Whether the first page of a file has one, which its footer does not tell."""
+    chunk = metadata.row_group(0).column(0)
+    try:
+        with open(path, "rb") as file:
+            file.seek(chunk.dictionary_page_offset or chunk.data_page_offset)
+            head = file.read(_PAGE_HEAD_BYTES)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    # Thrift's compact encoding: the type, two sizes, then the checksum or what comes after it.
+    numbers = re.match(rb"(?:\x15[\x80-\xff]*[\x00-\x7f]){3}", head, re.DOTALL)
+    return numbers is not None and head[numbers.end() : numbers.end() + 1] == b"\x15"
 
 
 def _shard(file: ShardFile, footer: Footer, fixed: int, has_variable: bool) -> Shard:

@@ -41,6 +41,7 @@ from headrace.sources.hive import partition_fields
 from headrace.sources.inflate import inflate, is_gzip
 from headrace.sources.schemas import conform, unify
 from headrace.sources.tf_columns import Examples
+from headrace.sources.verify import UNPROTECTED
 
 _GROUP_BYTES, _GROUP_ROWS = 1 << 23, 1 << 16
 _HEADER, _FOOTER = 12, 4
@@ -177,14 +178,10 @@ class TfRecordSource:
             except HeadraceError as error:
                 raise located(error, file.path) from error
         named = [
-            pa.schema([(self._column(name), kind) for name, kind in types.items()])
-            for types in found.values()
+            pa.schema([(name or _RECORD, kind) for name, kind in types.items()]) for types in found.values()
         ]
         schema = unify(named, list(found), "error") if named else pa.schema([])
         return dict(zip(schema.names, schema.types, strict=True))
-
-    def _column(self, part: str) -> str:
-        return part or _RECORD
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -204,6 +201,12 @@ class TfRecordSource:
             sizes = tuple(np.diff(scan.begins).tolist())
             shards.append(Shard(file.path, scan.rows, sizes, identity))
         return Manifest(tuple(shards))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is less safe than it could be."""
+        bare = "" if self.options.verify_checksums else "no checksum is verified, and "
+        return (f"{bare}a file that was cut between two records reads as a shorter one; {UNPROTECTED}",)
 
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Decode one row group.
@@ -236,7 +239,7 @@ class TfRecordSource:
             scan.stamp.check(file.path)
             raise CorruptSourceError(f"{row_group}: cannot be decoded: {error}") from error
         scan.stamp.check(file.path)
-        arrays = {self._column(name): array for name, array in decoded.items()}
+        arrays = {name or _RECORD: array for name, array in decoded.items()}
         counted = replace(row_group, rows=len(rows))
         for array in arrays.values():
             check_rows(len(array), counted)
@@ -325,9 +328,8 @@ def _scan(
         if len(head) < _HEADER or (crc is not None and masked(crc(head[:8])) != head[8:]):
             is_short = len(head) < _HEADER
             what = "ends within the header of" if is_short else "has a damaged length (by its checksum) in"
-            raise CorruptSourceError(
-                f"{path}: the file {what} record {count}, at byte {place:,}; it is cut off or damaged"
-            )
+            where = f"record {count}, at byte {place:,}"
+            raise CorruptSourceError(f"{path}: the file {what} {where}; it is cut off or damaged")
         if place + _HEADER + length + _FOOTER > size:
             raise CorruptSourceError(
                 f"{path}: record {count} takes {length:,} bytes from byte {place + _HEADER:,} on, but the "
