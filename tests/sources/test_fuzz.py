@@ -165,9 +165,9 @@ def judge(format: Format, path: Path, sound: pa.Table) -> str:
 
 def fuzz(format: Format, folder: Path, seeds: range) -> Iterator[str]:
     """Read a damaged file for every seed, in a child, and in another one after each that dies."""
-    original, path, journal = folder / f"sound-{format.name}", folder / format.name, folder / "journal"
-    format.write(original)
-    content, sound = original.read_bytes(), format.read(original)
+    path, journal = folder / format.name, folder / "journal"
+    format.write(path)
+    content, sound = path.read_bytes(), format.read(path)
     assert sound.num_rows == ROWS
     while seeds:
         journal.write_text("")

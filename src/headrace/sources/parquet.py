@@ -17,9 +17,10 @@ from headrace.errors import CorruptSourceError, HeadraceError, MemoryLimitError,
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
 from headrace.sources.base import check_columns, check_rows
-from headrace.sources.budget import check_planned, count_values, decode, plan_bytes
+from headrace.sources.budget import check_planned, count_values, decode, leaves_of, plan_bytes
 from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.hive import partition_fields
+from headrace.sources.parquet_probe import check_chunks
 from headrace.sources.schemas import conform, unify
 from headrace.sources.verify import UNPROTECTED
 
@@ -86,6 +87,9 @@ class ParquetSource:
     options: ParquetOptions
     memory_limit: int
     _partitions: dict[str, pa.DataType] = field(init=False, repr=False)
+    _checked: set[tuple[object, ...]] = field(
+        default_factory=set["tuple[object, ...]"], init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_partitions", partition_fields(self.files))
@@ -140,9 +144,8 @@ class ParquetSource:
             return (f"`verify_checksums=False` leaves out page checksums; {UNPROTECTED}",)
         for file, footer in zip(self.files, self.footers, strict=True):
             if footer.metadata.num_row_groups and footer.metadata.num_columns:
-                if _has_page_checksum(file.path, footer.metadata):
-                    return ()
-                return (f"the pages of {file.path} have no checksums; {UNPROTECTED}",)
+                is_protected = _has_page_checksum(file.path, footer)
+                return () if is_protected else (f"the pages of {file.path} have no checksums; {UNPROTECTED}",)
         return ()
 
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
@@ -169,6 +172,7 @@ class ParquetSource:
         """Decode the columns, within the memory limit."""
         if not columns:
             return pa.table({})
+        self._check_chunks(footer, row_group.shard, row_group.index, columns)
         # Where a footer promises too few rows, the decoder leaves out the others without a word.
         for name, count in count_values(footer.metadata, row_group.index, footer.schema, columns).items():
             check_rows(count, row_group, name)
@@ -184,6 +188,13 @@ class ParquetSource:
             arrow_extensions_enabled=True,
         ) as file:
             return decode(file, row_group, planned, footer.schema, self.memory_limit)
+
+    def _check_chunks(self, footer: Footer, shard: int, index: int, columns: Sequence[str]) -> None:
+        key = (shard, index, *columns)
+        if key not in self._checked:
+            leaves = [number for _, number in leaves_of(columns, footer.metadata, footer.schema)]
+            check_chunks(footer.metadata, index, leaves, footer.stamp.size)
+            self._checked.add(key)
 
     def _explained(
         self, error: Exception, footer: Footer, row_group: RowGroup, columns: list[str]
@@ -244,15 +255,16 @@ def read_footer(path: str) -> Footer:
     return Footer(metadata, schema, digest("parquet", stamp.size, contents), stamp)
 
 
-def _has_page_checksum(path: str, metadata: pq.FileMetaData) -> bool:
+def _has_page_checksum(path: str, footer: Footer) -> bool:
     """Whether the first page of a file has one, which its footer does not tell."""
-    chunk = metadata.row_group(0).column(0)
     try:
+        check_chunks(footer.metadata, 0, [0], footer.stamp.size)
+        chunk = footer.metadata.row_group(0).column(0)
         with open(path, "rb") as file:
             file.seek(chunk.dictionary_page_offset or chunk.data_page_offset)
             head = file.read(_PAGE_HEAD_BYTES)
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+        raise SourceError(f"{path}: its first page cannot be read: {error}") from error
     # Thrift's compact encoding: the type, two sizes, then the checksum or what comes after it.
     numbers = re.match(rb"(?:\x15[\x80-\xff]*[\x00-\x7f]){3}", head, re.DOTALL)
     return numbers is not None and head[numbers.end() : numbers.end() + 1] == b"\x15"
