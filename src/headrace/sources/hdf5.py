@@ -8,10 +8,11 @@ h5py, one thread at a time, and `Hdf5Source.notes` names it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +30,7 @@ from headrace.errors import (
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
 from headrace.sources.base import Layout, check_columns, check_rows
-from headrace.sources.files import ShardFile, Stamp
+from headrace.sources.files import GrowingStamp, ShardFile, Stamp
 from headrace.sources.hdf5_chunks import open_bytes
 from headrace.sources.hdf5_copying import copy_extent, layout_of
 from headrace.sources.hdf5_header import Inspector, Member, SparseTable, Table
@@ -50,8 +51,9 @@ class Hdf5Options:
     Attributes:
         group: The group whose data sets are the columns: those directly in it, with at least one
             axis, whose first axis is the samples. A sparse matrix that AnnData or SciPy wrote (a
-            group of `data`, `indices` and `indptr`) is a column too. Scalars, attributes and
-            other groups are passed over.
+            group of `data`, `indices` and `indptr`) is a column too, and so are AnnData's
+            categories (a group of `codes` and `categories`), as what the codes stand for. Scalars,
+            attributes and other groups are passed over.
         columns: Only these data sets, or members of compound ones as `"obs.age"`; None for all.
         on_length_mismatch: What happens when they differ in their first axis: `"error"` lists
             the lengths, `"shortest"` cuts all to the shortest.
@@ -59,6 +61,8 @@ class Hdf5Options:
             is not there: `"error"`, or `"fill"` reads the fill value, as the library would.
         allow_external: Whether links, external storage and virtual data sets may lead to other
             files. A file then makes the process read any path that it names.
+        swmr: Whether the files may be open in a process that writes them in SWMR mode. The samples
+            are those that were there at opening; what is appended comes with the next opening.
 
     Example:
         >>> Hdf5Options(group="/train", columns=["image", "label"]).missing
@@ -70,6 +74,7 @@ class Hdf5Options:
     on_length_mismatch: Literal["error", "shortest"] = "error"
     missing: Literal["error", "fill"] = "error"
     allow_external: bool = False
+    swmr: bool = False
 
     def __post_init__(self) -> None:
         if not self.group:
@@ -82,6 +87,8 @@ class Hdf5Options:
             raise OptionError(f'`missing` must be "error" or "fill", got {self.missing!r}')
         if self.allow_external not in (True, False):
             raise OptionError(f"`allow_external` must be True or False, got {self.allow_external!r}")
+        if self.swmr not in (True, False):
+            raise OptionError(f"`swmr` must be True or False, got {self.swmr!r}")
         if self.columns is not None:
             # A text is a sequence of texts too.
             if isinstance(self.columns, str) or not all(type(name) is str for name in self.columns):
@@ -177,7 +184,9 @@ class Hdf5Source:
         fields = list(self.headers[0].fields)
         fields += [pa.field(name, kind) for name, kind in self._partitions.items() if name not in first]
         if len({field.name for field in fields}) < len(fields):
-            raise SchemaError(f"column names must be unique, got {[field.name for field in fields]}")
+            raise SchemaError(
+                f"{self.files[0].path}: column names must be unique, got {[field.name for field in fields]}"
+            )
         return pa.schema(fields)
 
     @cached_property
@@ -261,7 +270,7 @@ class Hdf5Source:
             foreign = reading.plan(header.members, frozenset(columns))
             arrays = reading.read_directly()
             if foreign:
-                with library_file(path) as opened:
+                with library_file(path, self.options.swmr) as opened:
                     for table in foreign:
                         arrays |= reading.read_by_library(opened[table.extent.name], table)
         return arrays
@@ -288,14 +297,17 @@ def read_header(path: str, options: Hdf5Options) -> Header:
         SourceError: The file cannot be read, is empty, is cut off, or is no HDF5 file.
         SchemaError: It has no columns as the options want them.
     """
-    stamp = Stamp.of(path)
+    stamp = GrowingStamp.of(path) if options.swmr else Stamp.of(path)
     if stamp.size == 0:
         raise CorruptSourceError(
             f"{path}: the file is empty (0 bytes); its writer was stopped, so write it again"
         )
-    layouts = LayoutFinder(path, stamp.size, library_file, options.allow_external, options.missing == "fill")
+    opener = partial(library_file, swmr=options.swmr)
+    fills = options.missing == "fill"
     try:
-        with library_file(path) as file:
+        with opener(path) as file:
+            size = sys.maxsize if options.swmr else stamp.size  # a file that grows is as long as it is read
+            layouts = LayoutFinder(path, size, opener, options.allow_external, fills)
             members = Inspector(file, layouts).find_members(options.group, options.columns)
         rows = _common_rows(path, members, options)
         group_rows, row_bytes = cut_rows(members, rows, stamp.size)
@@ -312,7 +324,7 @@ def read_header(path: str, options: Hdf5Options) -> Header:
 
 
 @contextmanager
-def library_file(path: str) -> Generator[Any]:
+def library_file(path: str, swmr: bool = False) -> Generator[Any]:
     """Open a file with h5py, whose lock is held until it is closed.
 
     The library is one at a time in any case; held throughout, no other thread can fork a process
@@ -323,7 +335,7 @@ def library_file(path: str) -> Generator[Any]:
         from h5py._objects import phil
     except ImportError as error:
         raise MissingDependencyError.from_extra("h5py", "hdf5", "reading HDF5") from error
-    with phil, h5py.File(path, "r", locking="best-effort") as file:
+    with phil, h5py.File(path, "r", locking="best-effort", swmr=swmr) as file:
         yield file
 
 

@@ -25,9 +25,11 @@ from headrace.sources.hdf5_types import (
     UnreadableTypeError,
     find_leaves,
     storage_dtype,
+    to_arrow,
 )
 
 _SHOWN = 8
+_MOST_CATEGORIES, _MOST_CATEGORY_BYTES = 1 << 20, 1 << 28
 _CSR_MEMBERS = ("data", "indices", "indptr")
 
 
@@ -159,6 +161,8 @@ class Inspector:
         if hasattr(found, "keys"):
             if _is_csr(found):
                 return self._sparse(found, f"{parent}/{name}")
+            if _encoding(found) == "categorical":
+                return self._categorical(found, name, f"{parent}/{name}")
         elif getattr(found, "shape", None):
             return self._table(found, name, f"{parent}/{name}")
         if is_optional:
@@ -168,8 +172,7 @@ class Inspector:
     def _sparse(self, group: Any, path: str) -> SparseTable:
         where = f"{self.layouts.path}: the sparse matrix `{group.name}`"
         shape = [int(length) for length in _attribute(group, "shape", "h5sparse_shape")]
-        kind = _attribute(group, "encoding-type", "h5sparse_format")
-        kind = kind.decode() if isinstance(kind, bytes) else str(kind or "csr")
+        kind = _encoding(group) or "csr"
         if "csr" not in kind or len(shape) != 2:
             raise SchemaError(
                 f"{where} ({kind}, {shape}) is not stored row by row; convert it to CSR, or leave it out by "
@@ -188,6 +191,26 @@ class Inspector:
                 f"indices, got {indptr.rows}, {data.rows} and {indices.rows}"
             )
         return SparseTable(path.rpartition("/")[2] or "X", data, indices, indptr, shape[1])
+
+    def _categorical(self, group: Any, name: str, path: str) -> Table:
+        """Take the codes as the column's table, and read what they stand for."""
+        where = f"{self.layouts.path}: the categories `{group.name}`"
+        parts = {part: self._open(group, part) for part in ("codes", "categories")}
+        if any(len(getattr(part, "shape", None) or ()) != 1 for part in parts.values()):
+            raise SchemaError(f"{where} must have `codes` and `categories` of one axis each, got {parts}")
+        codes, categories = (self._table(found, name, f"{path}/{part}") for part, found in parts.items())
+        (code,), (category,) = codes.leaves.values(), categories.leaves.values()
+        nbytes = categories.rows * categories.extent.row_bytes
+        if categories.rows > _MOST_CATEGORIES or nbytes > _MOST_CATEGORY_BYTES:
+            raise CorruptSourceError(f"{where} claim to be {categories.rows:,} of {nbytes:,} bytes")
+        if code.kind != "number" or not pa.types.is_integer(code.item) or category.kind == "list":
+            raise SchemaError(f"{where} must be named by whole numbers, got {code.type} for {category.type}")
+        try:
+            values = to_arrow(parts["categories"][()], category)
+        except CorruptSourceError as error:
+            raise CorruptSourceError(f"{where}: {error}") from error
+        leaf = replace(code, kind="category", item=category.item, categories=values)
+        return replace(codes, leaves={name: leaf})
 
     def _table(self, dataset: Any, name: str, path: str) -> Table:
         where = f"{self.layouts.path}: `{dataset.name}`"
@@ -230,6 +253,12 @@ def _stored_as(dataset: Any, kind: Any, leaves: Sequence[Leaf]) -> tuple[np.dtyp
 def _is_csr(group: Any) -> bool:
     has_members = all(has_link(group, name) for name in _CSR_MEMBERS)
     return has_members and _attribute(group, "shape", "h5sparse_shape") is not None
+
+
+def _encoding(group: Any) -> str:
+    """How AnnData or h5sparse say that a group is to be read; empty where they say nothing."""
+    found = _attribute(group, "encoding-type", "h5sparse_format")
+    return found.decode() if isinstance(found, bytes) else str(found or "")
 
 
 def _attribute(group: Any, *names: str) -> Any:

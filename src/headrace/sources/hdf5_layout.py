@@ -95,7 +95,11 @@ class LayoutFinder:
                 "its values lie in other data sets" if layout == _VIRTUAL else "its values lie in other files"
             )
         if layout == _CONTIGUOUS:
-            offset = dataset.id.get_offset()
+            offset, stored = dataset.id.get_offset(), dataset.id.get_storage_size()
+            if offset is not None and extent.itemsize and stored != nbytes:
+                raise CorruptSourceError(
+                    f"{where} takes {nbytes:,} bytes by its shape, but {stored:,} are stored"
+                )
             found: Layout = Unwritten() if offset is None else Contiguous(offset)
         elif layout == _COMPACT:
             if nbytes > _MOST_COMPACT or dataset.id.get_storage_size() < nbytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headrace.batch import Sparse
@@ -22,6 +23,7 @@ from headrace.sources.hdf5_types import REFERENCE, Leaf, select_leaf, to_arrow
 Array = NDArray[Any]
 
 _TEXT_FACTOR = 3  # the padded cells, a mask over them, and the text
+_CODE_BYTES = 16  # a code on its way, and an offset
 _OBJECT_BYTES = 128  # a sample that h5py yields as a Python object
 _SLICE_ROWS = 256  # read at once where only the values tell how long they are
 
@@ -185,8 +187,16 @@ def _leaf_bytes(leaf: Leaf, row_bytes: int) -> int:
         return _OBJECT_BYTES
     if leaf.kind == "text":
         return _TEXT_FACTOR * row_bytes
+    if leaf.categories is not None:
+        return _CODE_BYTES + _widest(leaf.categories)
     width = max(leaf.item.bit_width // 8, 1)
     return width * int(np.prod(leaf.shape, dtype=np.int64))
+
+
+def _widest(categories: pa.Array) -> int:
+    if pa.types.is_string(categories.type):
+        return pc.max(pc.binary_length(categories)).as_py() or 0
+    return max(categories.type.bit_width // 8, 1)
 
 
 def _value_bytes(table: Table, rows: int) -> int:
