@@ -210,11 +210,16 @@ class Hdf5Source:
             for name, table in tables.items()
             if (reason := table.needs_library)
         ]
-        bare = [f"`{name}`" for name, table in tables.items() if not table.has_checksums]
+        bare = [name for name, table in tables.items() if not table.has_checksums]
+        loose = [
+            name for name, table in tables.items() if table.has_checksums and not table.has_checked_header
+        ]
         if bare:
-            more = f" and {len(bare) - _SHOWN} more" if len(bare) > _SHOWN else ""
+            notes.append(f"no checksum (Fletcher-32) protects {_listed(bare)}; {UNPROTECTED}")
+        if loose:
             notes.append(
-                f"no checksum (Fletcher-32) protects {', '.join(bare[:_SHOWN])}{more}; {UNPROTECTED}"
+                "no checksum (as the latest format has) protects the header, which counts the samples, of "
+                f"{_listed(loose)}; {UNPROTECTED}"
             )
         return tuple(notes)
 
@@ -356,6 +361,11 @@ def _tables(members: Sequence[Member]) -> Iterator[tuple[str, Table]]:
     for member in members:
         parts = member.tables if isinstance(member, SparseTable) else (member,)
         yield from ((member.name, part) for part in parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(f"`{name}`" for name in names[:_SHOWN]) + more
 
 
 def _described(field: pa.Field | None) -> str:

@@ -29,6 +29,7 @@ from headrace.sources.hdf5_types import (
 )
 
 _SHOWN = 8
+_CHECKED_SUPERBLOCK = 2  # from this version on, headers of all kinds have checksums
 _MOST_CATEGORIES, _MOST_CATEGORY_BYTES = 1 << 20, 1 << 28
 _CSR_MEMBERS = ("data", "indices", "indptr")
 
@@ -42,12 +43,14 @@ class Table:
         dtype: Their NumPy dtype as they lie there; None where only h5py can convert them.
         leaves: Column name to what it is.
         has_checksums: Whether Fletcher-32 protects its chunks.
+        has_checked_header: Whether a checksum protects its header, which says how many rows it has.
     """
 
     extent: Extent
     dtype: np.dtype[Any] | None
     leaves: dict[str, Leaf]
     has_checksums: bool
+    has_checked_header: bool
 
     @property
     def rows(self) -> int:
@@ -231,7 +234,9 @@ class Inspector:
         plist = dataset.id.get_create_plist()
         fill = find_fill(dataset, dtype, itemsize) if self.layouts.fills else b""
         extent = Extent(path, dataset.shape[0], dataset.shape[1:], itemsize, layout, fill)
-        return Table(extent, dtype, leaves, FLETCHER32 in [stage.code for stage in find_filters(plist)])
+        has_checksums = FLETCHER32 in [stage.code for stage in find_filters(plist)]
+        superblock = dataset.file.id.get_create_plist().get_version()[0]
+        return Table(extent, dtype, leaves, has_checksums, superblock >= _CHECKED_SUPERBLOCK)
 
 
 def _stored_as(dataset: Any, kind: Any, leaves: Sequence[Leaf]) -> tuple[np.dtype[Any] | None, int, str]:
