@@ -2,8 +2,8 @@
 
 Headers are read by h5py, once, when a data set is opened. Values are then read by offset and decoded
 outside of the HDF5 library, so that its global lock holds nobody up; what only the library can
-read (text and lists of any length, rare filters and types, values in other files) comes from
-h5py, one thread at a time, and `Hdf5Source.notes` names it.
+read (rare filters and types, text within compound types, values in other files) comes from h5py,
+one thread at a time, and `Hdf5Source.notes` names it.
 """
 
 from __future__ import annotations

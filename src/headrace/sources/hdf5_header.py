@@ -16,6 +16,7 @@ from headrace.batch import sparse_type
 from headrace.errors import CorruptSourceError, SchemaError, UnknownColumnError
 from headrace.sources.hdf5_chunks import Chunked, Extent, Foreign
 from headrace.sources.hdf5_filters import FLETCHER32
+from headrace.sources.hdf5_heap import Heap
 from headrace.sources.hdf5_layout import LayoutFinder, find_fill, find_filters
 from headrace.sources.hdf5_links import follow, has_link
 from headrace.sources.hdf5_types import (
@@ -44,6 +45,7 @@ class Table:
         leaves: Column name to what it is.
         has_checksums: Whether Fletcher-32 protects its chunks.
         has_checked_header: Whether a checksum protects its header, which says how many rows it has.
+        heap: What its values of any length are, where they can be read from the file's heap.
     """
 
     extent: Extent
@@ -51,6 +53,7 @@ class Table:
     leaves: dict[str, Leaf]
     has_checksums: bool
     has_checked_header: bool
+    heap: Heap | None = None
 
     @property
     def rows(self) -> int:
@@ -71,9 +74,7 @@ class Table:
     @property
     def needs_library(self) -> str:
         """Why h5py must read it, or the empty text."""
-        if isinstance(self.extent.layout, Foreign):
-            return self.extent.layout.reason
-        return "its samples differ in length" if self.is_varied else ""
+        return self.extent.layout.reason if isinstance(self.extent.layout, Foreign) else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -227,7 +228,9 @@ class Inspector:
         leaves = {".".join((name, *leaf.path)): leaf for leaf in found}
         if len(leaves) < len(found):
             raise SchemaError(f"{where} has members of equal names: {[leaf.path for leaf in found]}")
-        dtype, itemsize, reason = _stored_as(dataset, kind, found)
+        heap = _heap_of(dataset, kind, found)
+        is_plain = heap is None
+        dtype, itemsize, reason = _stored_as(kind, found) if is_plain else (REFERENCE, REFERENCE.itemsize, "")
         layout = self.layouts.find(dataset, itemsize)
         if reason and not isinstance(layout, Foreign):
             layout = Foreign(reason, layout.shape[0] if isinstance(layout, Chunked) else 1)
@@ -236,18 +239,27 @@ class Inspector:
         extent = Extent(path, dataset.shape[0], dataset.shape[1:], itemsize, layout, fill)
         has_checksums = FLETCHER32 in [stage.code for stage in find_filters(plist)]
         superblock = dataset.file.id.get_create_plist().get_version()[0]
-        return Table(extent, dtype, leaves, has_checksums, superblock >= _CHECKED_SUPERBLOCK)
+        return Table(extent, dtype, leaves, has_checksums, superblock >= _CHECKED_SUPERBLOCK, heap)
 
 
-def _stored_as(dataset: Any, kind: Any, leaves: Sequence[Leaf]) -> tuple[np.dtype[Any] | None, int, str]:
-    """Tell how values lie in the file: dtype, bytes of one, and else why only h5py can convert them.
+def _heap_of(dataset: Any, kind: Any, leaves: Sequence[Leaf]) -> Heap | None:
+    """Tell what the values are, if they differ in length and NumPy can hold their items.
 
-    Of a compound type with text of any length, h5py tells the layout in memory, not that in the
-    file; the bytes are then said to be 0.
+    Of a compound type with such members h5py tells the layout in memory, not that in the file.
     """
+    leaf, is_usual = leaves[0], dataset.file.id.get_create_plist().get_sizes() == (8, 8)
+    if leaf.path or not leaf.is_varied or not is_usual:
+        return None
+    try:
+        item = np.dtype(np.uint8) if leaf.kind == "varied_text" else storage_dtype(kind.get_super())
+    except IndirectTypeError:
+        return None
+    return Heap(item, dataset.file.userblock_size)
+
+
+def _stored_as(kind: Any, leaves: Sequence[Leaf]) -> tuple[np.dtype[Any] | None, int, str]:
+    """Tell how values lie in the file: dtype, bytes of one, and else why only h5py can convert them."""
     if any(leaf.is_varied for leaf in leaves):
-        if not leaves[0].path and dataset.file.id.get_create_plist().get_sizes() == (8, 8):
-            return REFERENCE, REFERENCE.itemsize, ""
         return None, 0, "its samples differ in length"
     try:
         return storage_dtype(kind), kind.get_size(), ""

@@ -270,6 +270,26 @@ def to_arrow(values: Array, leaf: Leaf) -> pa.Array:
     return _CONVERSIONS[leaf.kind](values, leaf)
 
 
+def from_heap(packed: Array, lengths: NDArray[np.int64], leaf: Leaf, item: np.dtype[Any]) -> pa.Array:
+    """Turn values of any length into Arrow.
+
+    Args:
+        packed: Their bytes, one value behind the other; uint8.
+        lengths: Bytes of each, int64 of shape [n].
+        leaf: What they are: text or lists.
+        item: NumPy dtype of one item.
+
+    Raises:
+        CorruptSourceError: Text is no UTF-8.
+    """
+    offsets = _offsets(lengths // item.itemsize)
+    if leaf.kind == "list":
+        items = np.ascontiguousarray(packed.view(item), item.newbyteorder("="))
+        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(items))
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(packed)]
+    return _decoded(pa.Array.from_buffers(pa.binary(), len(lengths), buffers))
+
+
 def to_tensor(array: Array, kind: pa.FixedShapeTensorType) -> pa.Array:
     """Wrap a contiguous array of shape [n, ...], without a copy."""
     flat = pa.Array.from_buffers(kind.value_type, array.size, [None, pa.py_buffer(array.reshape(-1))])
