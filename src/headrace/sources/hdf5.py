@@ -8,7 +8,6 @@ one thread at a time, and `Hdf5Source.notes` names it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from headrace.errors import (
     MissingDependencyError,
     OptionError,
     SchemaError,
+    SourceError,
 )
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
@@ -311,8 +311,7 @@ def read_header(path: str, options: Hdf5Options) -> Header:
     fills = options.missing == "fill"
     try:
         with opener(path) as file:
-            size = sys.maxsize if options.swmr else stamp.size  # a file that grows is as long as it is read
-            layouts = LayoutFinder(path, size, opener, options.allow_external, fills)
+            layouts = LayoutFinder(path, stamp.size, opener, options.allow_external, fills, options.swmr)
             members = Inspector(file, layouts).find_members(options.group, options.columns)
         rows = _common_rows(path, members, options)
         group_rows, row_bytes = cut_rows(members, rows, stamp.size)
@@ -322,6 +321,11 @@ def read_header(path: str, options: Hdf5Options) -> Header:
         raise
     except Exception as error:
         stamp.check(path)
+        if "already open for" in str(error) and not options.swmr:
+            raise SourceError(
+                f"{path}: another process writes the file, or was stopped while it did; if it writes in SWMR "
+                "mode, pass `Hdf5Options(swmr=True)`"
+            ) from error
         raise CorruptSourceError(
             f"{path}: the headers cannot be read: {error}; the file is cut off, damaged or no HDF5 file"
         ) from error
