@@ -1,7 +1,7 @@
 """Readers under random damage: each answer is all rows or one error that names the file.
 
 A file of each format is flipped, overwritten and cut in many ways, and read in a child with bounded
-memory. `make soak` tries a hundred times as many ways. A new format is one line in `FORMATS`.
+memory. `make soak` tries thirty times as many ways. A new format is one line in `FORMATS`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import resource
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,19 @@ TEXTS = [f"sample {number % 7}" for number in range(ROWS)]
 
 ADDRESS_SPACE = 6 << 30
 MEMORY_LIMIT = 1 << 27
-SHORT, LONG = 120, 12_000
+SHORT, LONG = 400, 12_000
 PATIENCE_SECONDS = 60  # for one damaged file
+
+Damage = Callable[[bytes, int], bytes]
 
 
 def write_parquet(path: Path, **settings: Any) -> None:
     table = pa.table({"x": X, "image": pa.FixedShapeTensorArray.from_numpy_ndarray(IMAGES), "text": TEXTS})
     pq.write_table(table, path, row_group_size=70, **settings)
+
+
+def write_lists(path: Path) -> None:
+    pq.write_table(pa.table({"x": [[int(x) % 9] * (row % 3) for row, x in enumerate(X)]}), path)
 
 
 def write_hdf5(path: Path, library: str, **settings: Any) -> None:
@@ -149,6 +155,12 @@ def damaged(content: bytes, seed: int) -> bytes:
     return bytes(damage(bytearray(content), random))
 
 
+def flip_bit(content: bytes, bit: int) -> bytes:
+    flipped = bytearray(content)
+    flipped[bit // 8] ^= 1 << bit % 8
+    return bytes(flipped)
+
+
 def judge(format: Format, path: Path, sound: pa.Table) -> str:
     """Read a damaged file; return what is wrong with the answer, or the empty text."""
     try:
@@ -163,7 +175,7 @@ def judge(format: Format, path: Path, sound: pa.Table) -> str:
     return "other values" if is_other else ""
 
 
-def fuzz(format: Format, folder: Path, seeds: range) -> Iterator[str]:
+def fuzz(format: Format, folder: Path, seeds: Sequence[int], damage: Damage = damaged) -> Iterator[str]:
     """Read a damaged file for every seed, in a child, and in another one after each that dies."""
     path, journal = folder / format.name, folder / "journal"
     format.write(path)
@@ -173,7 +185,7 @@ def fuzz(format: Format, folder: Path, seeds: range) -> Iterator[str]:
         journal.write_text("")
         child = os.fork()
         if child == 0:
-            _read_all(format, path, content, sound, seeds, journal)
+            _read_all(format, path, sound, ((seed, damage(content, seed)) for seed in seeds), journal)
         code = _wait(child, journal)
         lines = [line.split(" ", 1) for line in journal.read_text().splitlines()]
         yield from (f"seed {seed}: {complaint}" for seed, complaint in lines if complaint)
@@ -184,15 +196,15 @@ def fuzz(format: Format, folder: Path, seeds: range) -> Iterator[str]:
 
 
 def _read_all(
-    format: Format, path: Path, content: bytes, sound: pa.Table, seeds: range, journal: Path
+    format: Format, path: Path, sound: pa.Table, contents: Iterable[tuple[int, bytes]], journal: Path
 ) -> None:
     code = 99
     try:
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with journal.open("a", buffering=1) as written:
-            for seed in seeds:
-                path.write_bytes(damaged(content, seed))
+            for seed, content in contents:
+                path.write_bytes(content)
                 complaint = " ".join(judge(format, path, sound).split())
                 written.write(f"{seed} {complaint}\n")
         code = 0
@@ -220,6 +232,25 @@ def test_damage_gives_all_rows_or_one_error(name: str, tmp_path: Path) -> None:
     assert list(fuzz(FORMATS[name], tmp_path, range(SHORT))) == []
 
 
+@pytest.mark.parametrize(
+    ("format", "places"),
+    [
+        # pyarrow ends the process over footers whose sizes do not fit their schema.
+        (Format("a.parquet", write_lists), range(-500, 0)),
+        # A flip in the number of a transaction makes the older of two meta pages look like the newest.
+        (FORMATS["lmdb"], [*range(136, 152), *range(4096 + 136, 4096 + 152)]),
+    ],
+    ids=["footer of Parquet", "meta pages of LMDB"],
+)
+def test_every_bit_of_the_structure(format: Format, places: Sequence[int], tmp_path: Path) -> None:
+    """Where one flipped bit did harm once, none does any more."""
+    format.write(tmp_path / "size")
+    size = (tmp_path / "size").stat().st_size
+    bits = [(place % size) * 8 + bit for place in places for bit in (range(8) if place > 0 else (0, 1))]
+
+    assert list(fuzz(format, tmp_path, bits, flip_bit)) == []
+
+
 @pytest.mark.parametrize("name", [name for name, format in FORMATS.items() if not format.has_count])
 def test_formats_without_a_count_warn(name: str, tmp_path: Path) -> None:
     """Where a cut between two rows cannot be told, `explain` says so and what to do."""
@@ -234,7 +265,7 @@ def test_formats_without_a_count_warn(name: str, tmp_path: Path) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", FORMATS)
 def test_much_damage_gives_all_rows_or_one_error(name: str, tmp_path: Path) -> None:
-    """The same, for a hundred times as many kinds of damage."""
+    """The same, for thirty times as many kinds of damage."""
     assert list(fuzz(FORMATS[name], tmp_path, range(SHORT, LONG))) == []
 
 

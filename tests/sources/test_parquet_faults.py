@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from parquet_files import promise_rows, rewrite_unseen, write, write_groups
+from parquet_files import promise_rows, promise_total, rewrite_unseen, write, write_groups
 
 import headrace as hr
 
@@ -146,6 +146,16 @@ def test_footer_that_lies(tmp_path: Path, promised: int) -> None:
         ds.to_arrow()
     with pytest.raises(hr.CorruptSourceError, match=r"lie\.parquet, row group 0"):
         list(ds.loader(100, output="numpy"))
+
+
+@pytest.mark.parametrize("promised", [999, 1001])
+def test_footer_that_contradicts_itself(tmp_path: Path, promised: int) -> None:
+    """A total that is not the sum of the row groups is refused: of lists nothing else would tell."""
+    path = write(tmp_path / "lie.parquet", {"x": [[row, row] for row in range(1000)]})
+    promise_total(path, 1000, promised)
+
+    with pytest.raises(hr.CorruptSourceError, match=rf"lie\.parquet: .*counts {promised:,} rows.*1,000"):
+        hr.open(path)
 
 
 def test_footer_that_promises_too_many_lists(tmp_path: Path) -> None:

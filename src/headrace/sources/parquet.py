@@ -282,6 +282,12 @@ def _shard(file: ShardFile, footer: Footer, fixed: int, has_variable: bool) -> S
     if any(count < 0 or count > _MOST_ROWS for count in rows):
         worst = min(rows) if min(rows) < 0 else max(rows)
         raise CorruptSourceError(f"{file.path}: a row group cannot hold {worst} rows; the footer is damaged")
+    # Of lists alone nothing else tells that there are more rows. Some writers leave the total at 0.
+    if metadata.num_rows not in (0, sum(rows)):
+        raise CorruptSourceError(
+            f"{file.path}: the footer counts {metadata.num_rows:,} rows in all, but {sum(rows):,} in its row "
+            "groups; the file is damaged, so write it again"
+        )
     sizes = tuple(min(count * fixed + variable, _MOST_BYTES) for count, variable in sized)
     return Shard(file.path, rows, sizes, digest(footer.identity, sorted(file.partitions.items())))
 
