@@ -30,7 +30,6 @@ from headrace.sources.codings import make_decoder
 from headrace.sources.decoding import Coding, Decoder, Fixed, Types, Values, located
 from headrace.sources.files import ShardFile
 from headrace.sources.hive import partition_fields
-from headrace.sources.lmdb_header import MAGIC, MAGIC_OFFSET
 from headrace.sources.lmdb_index import Environment, KeyPattern, open_environment
 from headrace.sources.schemas import conform, unify
 from headrace.sources.verify import UNPROTECTED
