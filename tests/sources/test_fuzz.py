@@ -7,6 +7,7 @@ memory. `make soak` tries thirty times as many ways. A new format is one line in
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import resource
 import signal
@@ -81,6 +82,29 @@ def write_idx(path: Path, pack: Callable[[bytes], bytes] = bytes) -> None:
     path.write_bytes(pack(bytes([0, 0, 8, 3]) + struct.pack(">3I", *IMAGES.shape) + IMAGES.tobytes()))
 
 
+def write_arrow(path: Path) -> None:
+    image = pa.FixedShapeTensorArray.from_numpy_ndarray(IMAGES)
+    table = pa.table({"x": X, "image": image, "text": pa.array(TEXTS).dictionary_encode()})
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=70)
+
+
+def write_arrow_stream(path: Path) -> None:
+    table = pa.table({"x": X, "text": TEXTS})
+    with pa.ipc.new_stream(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table, max_chunksize=70)
+
+
+def write_csv(path: Path) -> None:
+    rows = (f'{x},"a, {text}"' for x, text in zip(X.tolist(), TEXTS, strict=True))
+    path.write_text("\n".join(["x,text", *rows]) + "\n")
+
+
+def write_json_lines(path: Path) -> None:
+    columns = zip(X.tolist(), TEXTS, strict=True)
+    path.write_text("".join(json.dumps({"x": x, "text": text}) + "\n" for x, text in columns))
+
+
 @dataclass(frozen=True)
 class Format:
     """How to write a file of one format, and how to open it.
@@ -121,6 +145,10 @@ FORMATS: dict[str, Format] = {
     "lmdb with large values": Format("a.mdb", lambda path: write_lmdb(path, 700)),
     "tfrecord": Format("a.tfrecord", write_tfrecord, "tfrecord", True, has_count=False),
     "idx": Format("a-idx3-ubyte", write_idx, "idx"),
+    "arrow": Format("a.arrow", write_arrow),
+    "arrow stream": Format("a.arrows", write_arrow_stream, "arrow"),
+    "csv": Format("a.csv", write_csv, has_count=False),
+    "json lines": Format("a.jsonl", write_json_lines, has_count=False),
     "idx, packed": Format("a-idx3-ubyte.gz", lambda path: write_idx(path, gzip.compress), "idx", True),
 }
 

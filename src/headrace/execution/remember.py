@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from headrace.execution.recipe import Recipe, Rows
+from headrace.execution.recipe import Recipe, Rows, Untouched
 from headrace.execution.stats import Stats
 from headrace.manifest import RowGroup
 from headrace.prepare.pack import Laid, Stack
@@ -69,6 +71,11 @@ class RememberingRecipe(Recipe):
     def of(recipe: Recipe, limit: int = _LIMIT_BYTES) -> RememberingRecipe:
         """Let a recipe remember."""
         return RememberingRecipe(recipe.source, recipe.steps, recipe.pack, recipe.keep_arrow, limit)
+
+    @cached_property
+    def untouched(self) -> Mapping[str, Untouched]:
+        """None, as what a source copies elsewhere cannot be kept."""
+        return {}
 
     def arrays(
         self, row_group: RowGroup, stats: Stats | None = None, rows: Rows | None = None
