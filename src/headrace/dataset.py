@@ -198,7 +198,7 @@ class Dataset(ValueVerbs):
             threads: Threads that read and prepare; None picks from the cores, 0 works in the
                 calling thread.
             ahead: Batches prepared ahead of the consumer.
-            on_error: `"raise"`, or `"skip"` to leave out row groups that cannot be read.
+            on_error: `"raise"`, or `"skip"` to leave out samples that cannot be read, or their row group.
             with_ids: Adds each sample's id under the key "sample_id".
             batch_by: A column of lengths that the batch size counts instead of samples: a step
                 takes as many samples as fit, and the ranks share its tokens evenly. The column

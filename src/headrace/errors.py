@@ -7,6 +7,7 @@ Each class also inherits the builtin that a caller would catch:
     ├── SourceError(OSError)                a shard that cannot be read
     │   ├── MissingSourceError(FileNotFoundError)   nothing lies under that name
     │   ├── CorruptSourceError              the bytes are not what the format promises
+    │   │   └── UndecodableError            some samples of a row group, while the others are sound
     │   └── ChangedSourceError              a shard was replaced after it was opened
     ├── SchemaError(TypeError)              columns or types that do not fit together
     │   └── UnknownColumnError(KeyError)    a column that is not there
@@ -26,7 +27,7 @@ rebuilt from its message alone, so that an error survives pickling and the way i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -61,6 +62,28 @@ class MissingSourceError(SourceError, FileNotFoundError):
 
 class CorruptSourceError(SourceError):
     """The bytes of a shard are not what its format or its footer promises."""
+
+
+class UndecodableError(CorruptSourceError):
+    """Some samples of a row group cannot be decoded, while the others can.
+
+    Attributes:
+        rows: Places of those samples among the samples that were asked for; in an error of
+            `read`, their rows in the row group. A source's `read_rows` delivers the others, so
+            that `on_error="skip"` leaves out no more than these.
+    """
+
+    rows: tuple[int, ...] = ()
+
+    @staticmethod
+    def at(rows: Sequence[int], where: str, reason: object) -> UndecodableError:
+        """Word the error from the first such sample."""
+        more = f"; so are {len(rows) - 1} more of this row group" if len(rows) > 1 else ""
+        cause = f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else reason
+        error = UndecodableError(f"{where}: cannot be decoded: {cause}{more}")
+        error.rows = tuple(rows)
+        error.__cause__ = reason if isinstance(reason, BaseException) else None
+        return error
 
 
 class ChangedSourceError(SourceError):

@@ -30,6 +30,7 @@ def open_dataset(
     *,
     columns: Sequence[str] | None = None,
     memory_limit: int | str | None = None,
+    verify: bool = False,
     options: Any = None,
 ) -> Dataset:
     """Open shards where they lie; only their footers are read, and text once for its records.
@@ -43,12 +44,15 @@ def open_dataset(
         columns: Which columns are wanted; all by default.
         memory_limit: The most bytes that decoding one row group may take, as a number or a text
             like "2GB"; a quarter of the machine's memory by default.
+        verify: Compare all bytes with the content hashes that `headrace info --hash PATH` keeps
+            beside the data, which reads them once, in parallel.
         options: How to read the format: `hr.ParquetOptions(...)`, `hr.Hdf5Options(...)`,
             `hr.LmdbOptions(...)`, `hr.ArrowOptions(...)`, `hr.TfRecordOptions(...)`,
             `hr.IdxOptions(...)`, `hr.CsvOptions(...)` or `hr.JsonLinesOptions(...)`.
 
     Raises:
-        MissingSourceError: Nothing lies under that name.
+        MissingSourceError: Nothing lies under that name, or no content hashes lie beside it.
+        CorruptSourceError: A shard differs from its content hash, is missing, or was added.
         SourceError: A shard cannot be read; the message names it.
         SchemaError: The shards' columns differ.
 
@@ -59,7 +63,9 @@ def open_dataset(
         >>> len(hr.open(folder))
         3
     """
-    dataset = Dataset.of(open_source(path, format, options, parse_bytes(memory_limit)))
+    if verify not in (True, False):
+        raise OptionError(f"`verify` must be True or False, got {verify!r}")
+    dataset = Dataset.of(open_source(path, format, options, parse_bytes(memory_limit), verify))
     return dataset if columns is None else dataset.select(columns)
 
 

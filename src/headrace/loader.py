@@ -42,7 +42,7 @@ class LoaderOptions:
         threads: Threads that read and prepare; None picks from the cores, 0 works in the
             calling thread.
         ahead: Batches prepared ahead of the consumer, beyond the window of the shuffle.
-        on_error: `"raise"`, or `"skip"` to leave out row groups that cannot be read.
+        on_error: `"raise"`, or `"skip"` to leave out samples that cannot be read, or their row group.
         with_ids: Whether each batch carries its samples' ids under the key "sample_id".
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -98,6 +99,20 @@ def test_packed_arrays_and_images() -> None:
 
     assert samples[4]["image"].tolist() == image[4].tolist()
     assert packed[4]["pair"].tolist() == [12, 12]
+
+
+def test_rows_that_a_loader_would_copy(tmp_path: Path) -> None:
+    """Rows that a loader copies right out of their file are remembered like others."""
+    images = np.random.default_rng(0).random((20, 8, 32))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["image"] = images
+    samples = hr.open(tmp_path / "a.h5").to_torch_map()
+
+    assert samples[7]["image"].tolist() == images[7].tolist()
+    assert [sample["image"][0, 0].item() for sample in samples.__getitems__([3, -1])] == [
+        images[3, 0, 0],
+        images[19, 0, 0],
+    ]
 
 
 def test_row_groups_are_read_once_while_they_fit() -> None:

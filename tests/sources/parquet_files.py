@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +52,31 @@ def _wait_for_tick(path: str, moment: int) -> None:
 
 
 def promise_rows(path: str, rows: int, promised: int) -> None:
-    """Patch a footer so that its first row group promises another number of rows.
+    """Patch a footer so that its first row group, and with it the total, promise other numbers of rows.
 
-    Numbers in a footer are zigzag varints; the row group's is found by trying all places where the
-    right number stands behind the head of a 64-bit field.
+    Numbers in a footer are zigzag varints; the right ones are found by trying all places where the
+    number stands behind the head of a 64-bit field.
     """
+    more = promised - rows
+    total = pq.read_metadata(path).num_rows
+    _patch(path, rows, promised, lambda found: found.row_group(0).num_rows == promised)
+    _patch(path, total, total + more, lambda found: found.num_rows == total + more)
+
+
+def promise_total(path: str, rows: int, promised: int) -> None:
+    """Patch a footer so that it promises another number of rows in all, and its row groups do not."""
+    _patch(path, rows, promised, lambda found: found.num_rows == promised)
+
+
+def _patch(path: str, number: int, other: int, is_done: Callable[[pq.FileMetaData], bool]) -> None:
     content = bytearray(Path(path).read_bytes())
-    old, new = b"\x16" + _varint(2 * rows), b"\x16" + _varint(2 * promised)
+    old, new = b"\x16" + _varint(2 * number), b"\x16" + _varint(2 * other)
     assert len(old) == len(new), "both numbers must take as many bytes"
     begin = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     while (begin := content.find(old, begin)) >= 0:
         patched = content[:begin] + new + content[begin + len(old) :]
         Path(path).write_bytes(patched)
-        group = pq.read_metadata(path).row_group(0)
-        if group.num_rows == promised:
+        if is_done(pq.read_metadata(path)):
             return
         begin += 1
     raise AssertionError("the number of rows was not found")

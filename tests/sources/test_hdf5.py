@@ -280,9 +280,16 @@ def test_sparse_rows_travel(tmp_path: Path) -> None:
 
 
 def test_notes_say_what_is_slow_or_unprotected(path: str, tmp_path: Path) -> None:
-    """Columns that h5py must read, and those without checksums, are named."""
-    lists = {"data": ["a", "b"], "dtype": h5py.string_dtype()}
-    other = write(tmp_path / "b.h5", text=lists, x=np.arange(2))
+    """Columns that h5py must read, and those without checksums of values or of headers, are named."""
+    rows = np.array([("a", 1), ("b", 2)], [("text", h5py.string_dtype()), ("number", "i4")])
+    other = write(tmp_path / "b.h5", rows=rows, x=np.arange(2))
+    with h5py.File(tmp_path / "c.h5", "w", libver="latest") as file:
+        file.create_dataset("x", data=np.arange(9), chunks=(4,), fletcher32=True)
+    values, headers = open_file(path).notes
 
-    assert open_file(path).notes == ("no checksum (Fletcher-32) protects `label`; damage can pass unseen",)
-    assert open_file(other).notes[0].startswith("`text` is read by h5py, one thread at a time, as ")
+    assert values.startswith("no checksum (Fletcher-32) protects `label`; damage can pass unseen")
+    assert headers.startswith("no checksum (as the latest format has) protects the header")
+    assert "`image`" in headers
+    assert "`label`" not in headers
+    assert open_file(other).notes[0].startswith("`rows` is read by h5py, one thread at a time, as ")
+    assert open_file(tmp_path / "c.h5").notes == ()

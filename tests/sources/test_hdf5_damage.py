@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 from hdf5_files import DATA, open_file, read_all, write
 
-from headrace.errors import CorruptSourceError, HeadraceError, SourceError
+from headrace.errors import CorruptSourceError, HeadraceError, MemoryLimitError, SourceError
+from headrace.testing.resources import Resources
 
 RANDOM = np.random.default_rng(11)
 ADDRESS_SPACE = 6 << 30  # of a child that reads damaged files
@@ -193,6 +195,49 @@ def test_external_links_are_refused(tmp_path: Path) -> None:
 
         source = open_file(tmp_path / "a.h5", allow_external=True, **options)
         assert read_all(source).column(0).to_pylist() == list(range(9))
+
+
+@pytest.mark.parametrize("name", ["../b.h5", "{folder}/b.h5", "sub/../../b.h5"])
+@pytest.mark.parametrize("kind", ["storage", "link", "virtual"])
+def test_names_that_lead_elsewhere_are_refused(kind: str, name: str, tmp_path: Path) -> None:
+    """However another file is named, with dots or as an absolute path, nothing of it is read unasked."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    write(tmp_path / "b.h5", x=np.arange(4))
+    target = name.format(folder=tmp_path)
+    with h5py.File(tmp_path / "in" / "a.h5", "w") as file:
+        if kind == "storage":
+            file.create_dataset("x", (4,), "i8", external=[(target, 0, 32)])
+        elif kind == "link":
+            file["x"] = h5py.ExternalLink(target, "/x")
+        else:
+            layout = h5py.VirtualLayout((4,), "i8")
+            layout[:] = h5py.VirtualSource(target, "/x", (4,))
+            file.create_virtual_dataset("x", layout)
+
+    with pytest.raises(SourceError, match=r"b\.h5.*Hdf5Options\(allow_external=True\)"):
+        open_file(tmp_path / "in" / "a.h5")
+
+
+def test_bombs_are_refused_before_allocating(tmp_path: Path) -> None:
+    """Chunks that unpack to more than the limit, or to more than their shape, take no memory."""
+    path = tmp_path / "a.h5"
+    write(path, x={"data": np.zeros(1 << 25, "u1"), "chunks": (1 << 25,), "compression": "gzip"})
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_dataset("x", (1024,), "u1", chunks=(1024,), compression="gzip")
+        file["x"].id.write_direct_chunk((0,), zlib.compress(bytes(1 << 28)))
+    write(tmp_path / "c.h5", x={"shape": (1 << 50,), "dtype": "f8"})
+    before = Resources.now().resident
+
+    assert os.path.getsize(path) < 1 << 16
+    with pytest.raises(MemoryLimitError, match=r"more than the limit of 16,777,216"):
+        read_all(open_file(path, limit=1 << 24))
+    with pytest.raises(CorruptSourceError, match="the chunk that begins at"):
+        read_all(open_file(tmp_path / "b.h5"))
+    with pytest.raises(CorruptSourceError, match="never written"):
+        open_file(tmp_path / "c.h5")
+    with pytest.raises(CorruptSourceError, match="the file is damaged"):
+        open_file(tmp_path / "c.h5", missing="fill")
+    assert Resources.now().resident - before < 48 << 20
 
 
 def test_virtual_data_sets(tmp_path: Path) -> None:

@@ -126,8 +126,15 @@ def test_bombs_are_refused_before_allocating(tmp_path: Path) -> None:
     with pytest.raises(CorruptSourceError, match="takes"):
         open_idx(tmp_path)
     (tmp_path / "x.idx").write_bytes(gzip.compress(header + bytes(1 << 20)))
-    with pytest.raises(MemoryLimitError):
-        Dataset.of(open_idx(tmp_path)).to_arrow()
+    with pytest.raises(CorruptSourceError, match="unpacks to 1,048,592 bytes instead of"):
+        open_idx(tmp_path)
+    header = bytes([0, 0, 8, 1]) + struct.pack(">I", 1 << 24)
+    (tmp_path / "x.idx").write_bytes(gzip.compress(header + bytes(1 << 24)))
+    with pytest.raises(MemoryLimitError, match="takes 16,777,216"):
+        Dataset.of(open_idx(tmp_path, limit=1 << 20)).to_arrow()
+    (tmp_path / "x.idx").write_bytes(gzip.compress(header + bytes(1 << 25)))
+    with pytest.raises(MemoryLimitError, match="unpacks to more than the limit of 1,048,576"):
+        open_idx(tmp_path, limit=1 << 20)
 
 
 def test_flipped_bits_are_values_or_one_error(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_flipped_bits_never_end_the_process(tmp_path: Path, kind: str) -> None:
     chosen = random.permutation(structure)[:FLIPS].tolist()
     (tmp_path / "flipped").mkdir()
 
-    counts = ["0", str(count)]  # a database without a root and without records is a sound, empty one
+    counts = [str(count)]
     arguments = (str(tmp_path / "flipped"), content, [*chosen, *anywhere], counts)
     child = multiprocessing.get_context("fork").Process(target=_read_flipped, args=arguments)
     child.start()

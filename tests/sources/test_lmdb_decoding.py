@@ -21,8 +21,14 @@ from lmdb_files import open_lmdb, rows, write
 from PIL import Image
 from safetensors.numpy import save
 
-from headrace.errors import CorruptSourceError, FingerprintError, HeadraceError, OptionError, SchemaError
-from headrace.sources.decoding import UndecodableError
+from headrace.errors import (
+    CorruptSourceError,
+    FingerprintError,
+    HeadraceError,
+    OptionError,
+    SchemaError,
+    UndecodableError,
+)
 
 ARRAYS = np.random.default_rng(0).normal(size=(20, 3, 5)).astype(np.float32)
 

@@ -14,8 +14,7 @@ import pytest
 from lmdb_files import open_lmdb, rows
 from PIL import Image
 
-from headrace.errors import HeadraceError
-from headrace.sources.decoding import UndecodableError
+from headrace.errors import HeadraceError, UndecodableError
 
 FOLDER = Path(__file__).parents[1] / "data" / "lmdb-real"
 GOLDEN = Path(__file__).parents[1] / "golden" / "lmdb-real.json"

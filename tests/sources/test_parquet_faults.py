@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from parquet_files import promise_rows, rewrite_unseen, write, write_groups
+from parquet_files import promise_rows, promise_total, rewrite_unseen, write, write_groups
 
 import headrace as hr
 
@@ -147,6 +148,16 @@ def test_footer_that_lies(tmp_path: Path, promised: int) -> None:
         list(ds.loader(100, output="numpy"))
 
 
+@pytest.mark.parametrize("promised", [999, 1001])
+def test_footer_that_contradicts_itself(tmp_path: Path, promised: int) -> None:
+    """A total that is not the sum of the row groups is refused: of lists nothing else would tell."""
+    path = write(tmp_path / "lie.parquet", {"x": [[row, row] for row in range(1000)]})
+    promise_total(path, 1000, promised)
+
+    with pytest.raises(hr.CorruptSourceError, match=rf"lie\.parquet: .*counts {promised:,} rows.*1,000"):
+        hr.open(path)
+
+
 def test_footer_that_promises_too_many_lists(tmp_path: Path) -> None:
     """Where values do not tell the rows, what was decoded is counted."""
     path = write(tmp_path / "lie.parquet", {"x": [[row, row] for row in range(1000)]})
@@ -178,6 +189,25 @@ def test_checksums_find_a_flipped_bit(tmp_path: Path) -> None:
 
     unverified = hr.open(path, options=hr.ParquetOptions(verify_checksums=False)).to_polars()["b"]
     assert (unverified != np.arange(16.0)).sum() == 1
+
+
+@pytest.mark.parametrize("page", ["1.0", "2.0"])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_notes_say_what_has_no_checksum(tmp_path: Path, page: str, dictionary: bool) -> None:
+    """`explain` says so when pages have no checksums or when they are not verified, and only then."""
+    settings = {"data_page_version": page, "use_dictionary": dictionary}
+    with_checksums = write(tmp_path / "a.parquet", write_page_checksum=True, **settings)
+    without = write(tmp_path / "b.parquet", **settings)
+
+    def advice(path: str, **options: Any) -> str:
+        ds = hr.open(path, options=hr.ParquetOptions(**options))
+        return "; ".join(ds.loader(2, output="numpy").explain().advice)
+
+    assert "checksum" not in advice(with_checksums)
+    assert "`verify_checksums=False` leaves out page checksums" in advice(
+        with_checksums, verify_checksums=False
+    )
+    assert re.search(r"b\.parquet have no checksums; .*headrace info --hash", advice(without))
 
 
 def test_damaged_page_names_its_column(tmp_path: Path) -> None:

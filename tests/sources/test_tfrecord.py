@@ -25,9 +25,9 @@ from headrace.errors import (
     MissingDependencyError,
     OptionError,
     SchemaError,
+    UndecodableError,
 )
 from headrace.sources.base import Source
-from headrace.sources.decoding import UndecodableError
 from headrace.sources.files import find_files
 from headrace.sources.tfrecord import TfRecordOptions, TfRecordSource
 from headrace.testing import SourceTests

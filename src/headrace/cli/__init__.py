@@ -73,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
 
     info = _command(commands, "info", "Show shards, columns and counts, from footers alone.", _info)
     info.add_argument("path", nargs="+", help=_SHARDS)
+    info.add_argument(
+        "--hash", action="store_true", help="hash all bytes and keep the hashes beside the data"
+    )
 
     head = _command(commands, "head", "Show the first samples.", _head)
     head.add_argument("path", nargs="+", help=_SHARDS)
@@ -80,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
 
     explain = _command(commands, "explain", "Foretell what an epoch costs and how well it mixes.", _explain)
     explain.add_argument("path", nargs="+", help=_SHARDS)
+    for command in (info, head, explain):
+        command.add_argument("--format", metavar="NAME", help="where the first bytes do not tell it")
     for name, default, what in (
         ("batch-size", 256, "samples of each rank's batch"),
         ("world-size", 1, "training processes"),
@@ -110,22 +115,26 @@ def _command(commands: Any, name: str, what: str, run: Any) -> argparse.Argument
 
 
 def _info(options: Any) -> int:
+    if options.hash:
+        from headrace.cli.hashes import make_hashes
+
+        return make_hashes(options.path, options.format, options.json)
     from headrace.cli.show import show_info
 
-    return show_info(options.path, options.json)
+    return show_info(options.path, options.format, options.json)
 
 
 def _head(options: Any) -> int:
     from headrace.cli.show import show_head
 
-    return show_head(options.path, options.n, options.json)
+    return show_head(options.path, options.format, options.n, options.json)
 
 
 def _explain(options: Any) -> int:
     from headrace.cli.show import Epoch, show_explanation
 
     epoch = Epoch(options.batch_size, options.world_size, options.shuffle, options.seed)
-    return show_explanation(options.path, epoch, options.json)
+    return show_explanation(options.path, options.format, epoch, options.json)
 
 
 def _demo(options: Any) -> int:

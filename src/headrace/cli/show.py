@@ -39,9 +39,9 @@ class Epoch:
     seed: int
 
 
-def show_info(paths: Sequence[str], as_json: bool) -> int:
+def show_info(paths: Sequence[str], format: str | None, as_json: bool) -> int:
     """Show what a data set is made of; only footers are read."""
-    dataset = _open(paths)
+    dataset = open_paths(paths, format)
     shards = dataset.manifest.shards
     sizes = [_file_size(shard) for shard in shards]
     facts: dict[str, Any] = {
@@ -71,10 +71,10 @@ def show_info(paths: Sequence[str], as_json: bool) -> int:
     return 0
 
 
-def show_head(paths: Sequence[str], count: int, as_json: bool) -> int:
+def show_head(paths: Sequence[str], format: str | None, count: int, as_json: bool) -> int:
     """Show the first samples; only their row groups are read."""
     check_whole("-n", count, least=1)
-    dataset = _open(paths)
+    dataset = open_paths(paths, format)
     frame = dataset.head(count)
     samples, ids = frame.to_dicts(), dataset.sample_ids[:count].tolist()
     if as_json:
@@ -101,10 +101,10 @@ def show_head(paths: Sequence[str], count: int, as_json: bool) -> int:
     return 0
 
 
-def show_explanation(paths: Sequence[str], epoch: Epoch, as_json: bool) -> int:
+def show_explanation(paths: Sequence[str], format: str | None, epoch: Epoch, as_json: bool) -> int:
     """Show what an epoch over the data set as it is would cost."""
     check_whole("--world-size", epoch.world_size, least=1)
-    loader = _open(paths).loader(
+    loader = open_paths(paths, format).loader(
         epoch.batch_size,
         shuffle=epoch.shuffle,
         seed=epoch.seed,
@@ -141,8 +141,9 @@ def type_name(kind: pa.DataType) -> str:
     return str(kind)
 
 
-def _open(paths: Sequence[str]) -> Dataset:
-    return open_dataset(paths[0] if len(paths) == 1 else paths)
+def open_paths(paths: Sequence[str], format: str | None) -> Dataset:
+    """Open what the command line names."""
+    return open_dataset(paths[0] if len(paths) == 1 else paths, format)
 
 
 def _file_size(shard: Shard) -> int:

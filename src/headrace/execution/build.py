@@ -5,16 +5,22 @@ Serial code, threads, processes and clusters differ only in who calls it.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.batch import Batch
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, UndecodableError
 from headrace.execution.gather import Gather
-from headrace.execution.recipe import Recipe, Untouched
+from headrace.execution.recipe import Recipe, Rows, Untouched
 from headrace.execution.stats import Stats, measured
+from headrace.manifest import RowGroup
 from headrace.planning.plan import BatchPlan, Read
+from headrace.sources.base import SupportsReadRows
 
 
 def build_batch(recipe: Recipe, plan: BatchPlan) -> Batch:
@@ -45,20 +51,66 @@ def fill(
         gather: The open batches.
         read: Which rows of which row group go where.
         stats: Where to count seconds and skipped samples.
-        skip_errors: Leave out the rows of a row group that cannot be read or prepared.
+        skip_errors: Leave out samples that cannot be read or prepared: those that the source
+            names, else all of the row group.
     """
     row_group = recipe.source.manifest[read.row_group]
+    tried: Rows | None = None  # all of the row group
+    while len(read.rows):
+        try:
+            _place(recipe, gather, read, row_group, tried, stats)
+            return
+        except HeadraceError as error:
+            if not skip_errors or stats is None:
+                raise
+            tried = _rows_without(recipe, row_group, tried, error)
+            is_sound = np.isin(read.rows, tried)
+            lost, read = _part(read, ~is_sound), _part(read, is_sound)
+            gather.skip(lost, row_group)
+            if len(lost.rows):
+                stats.skip((lost.rows + row_group.first).tolist(), str(error))
+
+
+def _place(
+    recipe: Recipe, gather: Gather, read: Read, row_group: RowGroup, rows: Rows | None, stats: Stats | None
+) -> None:
+    """Read and prepare some rows of a row group and copy those of the read; if it fails, none are added.
+
+    Raises:
+        UndecodableError: Some samples cannot be decoded; its `rows` are rows of the row group.
+    """
+    everything = np.arange(row_group.rows)
+    with _numbered(everything if rows is None else rows):
+        columns = recipe.arrays(row_group, stats, rows)
+    with measured(stats, "gather"):
+        gather.open(read, row_group, columns)
+    with measured(stats, "read"), _numbered(read.rows):
+        for name, column in columns.items():
+            if isinstance(column, Untouched):
+                targets = gather.targets(name, read)
+                column.source.copy_rows(row_group, column.column, read.rows, targets)
+    with measured(stats, "gather"):
+        gather.add(read, row_group, columns, rows)
+
+
+@contextmanager
+def _numbered(rows: Rows) -> Generator[None]:
+    """Let an error name rows of the row group, rather than places among those that were asked for."""
     try:
-        columns = recipe.arrays(row_group, stats)
-        with measured(stats, "gather"):
-            gather.add(read, row_group, columns)
-        with measured(stats, "read"):
-            for name, column in columns.items():
-                if isinstance(column, Untouched):
-                    targets = gather.targets(name, read)
-                    column.source.copy_rows(row_group, column.column, read.rows, targets)
-    except HeadraceError as error:
-        if not skip_errors or stats is None:
-            raise
-        gather.skip(read, row_group)
-        stats.skip((read.rows + row_group.first).tolist(), str(error))
+        yield
+    except UndecodableError as error:
+        error.rows = tuple(rows[list(error.rows)].tolist())
+        raise
+
+
+def _rows_without(recipe: Recipe, row_group: RowGroup, tried: Rows | None, error: HeadraceError) -> Rows:
+    """Tell which rows are left once those that an error is about are gone; none if it names none."""
+    rows = np.arange(row_group.rows) if tried is None else tried
+    if not isinstance(error, UndecodableError) or not isinstance(recipe.source, SupportsReadRows):
+        return rows[:0]
+    left = np.setdiff1d(rows, error.rows)
+    return left if len(left) < len(rows) else rows[:0]
+
+
+def _part(read: Read, chosen: NDArray[np.bool_]) -> Read:
+    return replace(read, rows=read.rows[chosen], steps=read.steps[chosen], slots=read.slots[chosen])

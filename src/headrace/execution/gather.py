@@ -84,32 +84,53 @@ class Gather:
         self._id_addresses = np.zeros(self._count, np.uint64)
         self._addresses: dict[str, NDArray[np.uint64]] = {}
 
-    def add(self, read: Read, row_group: RowGroup, columns: Mapping[str, Laid | Untouched]) -> None:
+    def open(self, read: Read, row_group: RowGroup, columns: Mapping[str, Laid | Untouched]) -> None:
+        """Give memory to the batches that the rows of one read belong to.
+
+        Raises:
+            SchemaError: A column has another dtype or shape than in the row groups before.
+        """
+        self._check_formats(columns, row_group)
+        self._open_batches(read.steps - self._first)
+
+    def add(
+        self,
+        read: Read,
+        row_group: RowGroup,
+        columns: Mapping[str, Laid | Untouched],
+        rows: Ids | None = None,
+    ) -> None:
         """Copy the rows of one read into the batches that they belong to, but those of untouched columns.
+
+        Args:
+            read: Which rows go where.
+            row_group: Their row group.
+            columns: Its columns.
+            rows: Which of its rows the columns hold, ascending; all by default.
 
         Raises:
             SchemaError: A column has another dtype or shape than in the row groups before.
         """
         from headrace.execution import kernels
 
-        self._check_formats(columns, row_group)
+        self.open(read, row_group, columns)
         steps = read.steps - self._first
-        self._open_batches(steps)
         ids = read.rows + row_group.first
+        places = read.rows if rows is None else np.searchsorted(rows, read.rows)
         kernels.copy_rows(ids, self._id_addresses, np.arange(len(ids)), steps, read.slots)
         for name, laid in columns.items():
             if isinstance(laid, Stack):
-                kernels.copy_columns(laid.parts, self._addresses[name], read.rows, steps, read.slots)
+                kernels.copy_columns(laid.parts, self._addresses[name], places, steps, read.slots)
             elif isinstance(laid, Untouched):
                 continue  # the source copies it to `targets`
             elif isinstance(laid, np.ndarray):
                 source = np.ascontiguousarray(laid)
-                kernels.copy_rows(source, self._addresses[name], read.rows, steps, read.slots)
+                kernels.copy_rows(source, self._addresses[name], places, steps, read.slots)
             else:
-                self._add_pieces(name, laid, read)
+                self._add_pieces(name, laid, read, places)
 
     def targets(self, name: str, read: Read) -> NDArray[np.uint64]:
-        """Where in memory the rows of a column go, once `add` opened their batches; uint64 of shape [n]."""
+        """Where in memory the rows of a column go, once `open` gave it some; uint64 of shape [n]."""
         kind = self._formats[name]
         assert isinstance(kind, tuple)
         width = kind[0].itemsize * math.prod(kind[1])
@@ -189,10 +210,10 @@ class Gather:
             self._open[step] = batch
         return self._open[step]
 
-    def _add_pieces(self, name: str, values: pa.Array, read: Read) -> None:
+    def _add_pieces(self, name: str, values: pa.Array, read: Read, places: Ids) -> None:
         by_step = np.argsort(read.steps, kind="stable")
         taken, slots, steps = (
-            values.take(pa.array(read.rows[by_step])),
+            values.take(pa.array(places[by_step])),
             read.slots[by_step],
             read.steps[by_step],
         )

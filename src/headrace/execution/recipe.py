@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from headrace.batch import Batch
 from headrace.errors import HeadraceError, PrepareError
@@ -19,7 +21,9 @@ from headrace.prepare.base import Names, Step, from_frame, names_after, to_frame
 from headrace.prepare.columns import Drop, Rename, Select
 from headrace.prepare.pack import Laid, Pack, lay_out
 from headrace.prepare.threads import is_polars_dead
-from headrace.sources.base import Layout, Source, SupportsCopy, check_rows
+from headrace.sources.base import Layout, Source, SupportsCopy, SupportsReadRows, check_rows
+
+Rows = NDArray[np.int64]
 
 # Steps that only choose and name columns need no frame.
 _PROJECTIONS = (Select, Drop, Rename)
@@ -125,12 +129,13 @@ class Recipe:
             return self.source.schema
         return self._apply(_empty(self.source.schema), self.steps, "an empty row group").schema
 
-    def frame(self, row_group: RowGroup, stats: Stats | None = None) -> pa.RecordBatch:
+    def frame(
+        self, row_group: RowGroup, stats: Stats | None = None, rows: Rows | None = None
+    ) -> pa.RecordBatch:
         """Read and prepare one row group, all columns after the last step in Arrow."""
         steps, columns = self._narrowed
         with measured(stats, "read"):
-            batch = self.source.read(row_group, columns)
-        check_rows(batch.num_rows, row_group)  # the gather trusts that the rows it is told of are there
+            batch = self._read(row_group, columns, rows)
         with measured(stats, "prepare"):
             return self._apply(batch, steps, row_group)
 
@@ -150,21 +155,38 @@ class Recipe:
             return self.columns
         return () if self._rest is None else self._rest.columns
 
-    def arrays(self, row_group: RowGroup, stats: Stats | None = None) -> dict[str, Laid | Untouched]:
+    def _read(self, row_group: RowGroup, columns: Sequence[str], rows: Rows | None) -> pa.RecordBatch:
+        if rows is None:
+            batch = self.source.read(row_group, columns)
+            check_rows(batch.num_rows, row_group)  # the gather trusts that the rows it is told of are there
+            return batch
+        assert isinstance(self.source, SupportsReadRows)
+        batch = self.source.read_rows(row_group, rows, columns)
+        check_rows(batch.num_rows + row_group.rows - len(rows), row_group)
+        return batch
+
+    def arrays(
+        self, row_group: RowGroup, stats: Stats | None = None, rows: Rows | None = None
+    ) -> dict[str, Laid | Untouched]:
         """Read and prepare one row group, laid out for the gather.
+
+        Args:
+            row_group: Which one.
+            stats: Where to count seconds.
+            rows: Only these of its rows, of a source that supports it; all by default.
 
         Raises:
             HeadraceError: Reading or preparing failed; the message names the row group.
         """
         if self.untouched:
-            laid = {} if self._rest is None else self._rest.arrays(row_group, stats)
+            laid = {} if self._rest is None else self._rest.arrays(row_group, stats, rows)
             columns = {**laid, **self.untouched}
             names = self.names or () if self.pack is None else self.pack.ordered(columns)
             return {name: columns[name] for name in names}
-        return {**self._laid_out(row_group, stats)}
+        return {**self._laid_out(row_group, stats, rows)}
 
-    def _laid_out(self, row_group: RowGroup, stats: Stats | None) -> dict[str, Laid]:
-        batch = self.frame(row_group, stats)
+    def _laid_out(self, row_group: RowGroup, stats: Stats | None, rows: Rows | None) -> dict[str, Laid]:
+        batch = self.frame(row_group, stats, rows)
         with measured(stats, "prepare"):
             if self.pack is not None:
                 return self.pack.lay_out(batch, row_group)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from headrace.execution.recipe import Recipe
+from headrace.execution.recipe import Recipe, Rows, Untouched
 from headrace.execution.stats import Stats
 from headrace.manifest import RowGroup
 from headrace.prepare.pack import Laid, Stack
@@ -70,8 +72,17 @@ class RememberingRecipe(Recipe):
         """Let a recipe remember."""
         return RememberingRecipe(recipe.source, recipe.steps, recipe.pack, recipe.keep_arrow, limit)
 
-    def arrays(self, row_group: RowGroup, stats: Stats | None = None) -> dict[str, Laid]:
+    @cached_property
+    def untouched(self) -> Mapping[str, Untouched]:
+        """None, as what a source copies elsewhere cannot be kept."""
+        return {}
+
+    def arrays(
+        self, row_group: RowGroup, stats: Stats | None = None, rows: Rows | None = None
+    ) -> dict[str, Laid]:
         """Return one row group laid out for the gather, prepared anew if it is not remembered."""
+        if rows is not None:  # what was left out is not in the key
+            return super().arrays(row_group, stats, rows)
         kept = self._memory.get(row_group.number)
         if kept is None:
             kept = super().arrays(row_group, stats)

@@ -29,7 +29,7 @@ class StreamOptions:
     Attributes:
         threads: Threads that read and prepare; 0 works in the calling thread.
         ahead: Batches prepared ahead of the consumer, beyond the window of the shuffle.
-        skip_errors: Leave out row groups that cannot be read or prepared.
+        skip_errors: Leave out samples that cannot be read or prepared, or their row group.
     """
 
     threads: int

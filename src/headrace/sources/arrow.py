@@ -18,13 +18,14 @@ from headrace.errors import CorruptSourceError, HeadraceError, MemoryLimitError,
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
 from headrace.sources.arrow_decoding import ArrowReader
-from headrace.sources.arrow_layouts import Layout, make_layouts
+from headrace.sources.arrow_layouts import Layout, dictionary_ids, make_layouts
 from headrace.sources.arrow_messages import ArrowFile, Block, read_arrow_file
 from headrace.sources.base import check_columns, check_rows
 from headrace.sources.building import value_bytes
 from headrace.sources.files import ShardFile
 from headrace.sources.hive import partition_fields
 from headrace.sources.schemas import conform, unify
+from headrace.sources.verify import UNPROTECTED
 
 # Record batches below these sizes are read together.
 _GROUP_BYTES, _GROUP_ROWS = 1 << 23, 1 << 16
@@ -88,10 +89,20 @@ class ArrowSource:
     @cached_property
     def _layouts(self) -> tuple[dict[str, Layout], ...]:
         """How the columns of each file are laid out."""
-        return tuple(
-            make_layouts(head.schema, head.fields, file.path)
-            for file, head in zip(self.files, self.heads, strict=True)
-        )
+        found: list[dict[str, Layout]] = []
+        for file, head in zip(self.files, self.heads, strict=True):
+            layouts = make_layouts(head.schema, head.fields, file.path)
+            known = dictionary_ids(layouts.values())
+            if any(block.dictionary not in known for block in head.dictionaries):
+                raise CorruptSourceError(
+                    f"{file.path}: a dictionary belongs to no column; the file is damaged"
+                )
+            if head.batches and not layouts:
+                raise CorruptSourceError(
+                    f"{file.path}: its record batches have no columns; the file is damaged"
+                )
+            found.append(layouts)
+        return tuple(found)
 
     @cached_property
     def _partitions(self) -> dict[str, pa.DataType]:
@@ -137,7 +148,7 @@ class ArrowSource:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is less safe than it could be."""
-        return ("no checksum protects Arrow IPC files; damage within values can pass unseen",)
+        return (f"no checksum protects Arrow IPC files; {UNPROTECTED}",)
 
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Decode one row group of one file."""

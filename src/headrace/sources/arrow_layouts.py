@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -82,6 +82,16 @@ def make_layouts(schema: pa.Schema, fields: FlatTable, path: str) -> dict[str, L
     ) as error:  # names that are no text; fields that do not fit their types
         raise CorruptSourceError(f"{path}: the schema cannot be read: {error}") from error
     return layouts
+
+
+def dictionary_ids(layouts: Iterable[Layout]) -> set[int]:
+    """List the dictionaries that columns, or parts of them, refer to."""
+    found: set[int] = set()
+    for layout in layouts:
+        found |= dictionary_ids(layout.parts) | (
+            {layout.dictionary} if layout.dictionary is not None else set()
+        )
+    return found
 
 
 def _layout(field: pa.Field, table: FlatTable, depth: int) -> Layout:

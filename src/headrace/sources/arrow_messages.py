@@ -23,6 +23,7 @@ from headrace.sources.flatbuffers import FlatTable
 MAGIC = b"ARROW1"
 _CONTINUES = b"\xff\xff\xff\xff"
 _TAIL_BYTES = 1 << 16
+_MOST_GAP = 96  # bytes that align what follows, and the end marker; any message is larger
 _MOST_HEAD = 1 << 28  # bytes of one message's head
 _MOST_BYTES = 1 << 50
 _MOST_ROWS = 1 << 40  # of one record batch; a head that says more is damaged
@@ -237,17 +238,29 @@ def _end_of(footer: bytes) -> bytes:
 def _listed_heads(file: BinaryIO, footer: bytes, stamp: Stamp, path: str) -> Iterator[tuple[int, bytes, int]]:
     """Yield the heads that a file's footer lists: where each message begins, the head, bytes before it."""
     limit = stamp.size - 10 - len(footer)
-    total = 0
+    spans: list[tuple[int, int]] = []
+    if _pread(file, PREFIX, 4) == _CONTINUES:  # Polars writes a schema there that is no message
+        begin, schema, prefix = next(_messages(file, PREFIX, limit))
+        spans.append((begin, len(schema) + prefix))
     for slot in (2, 3):
         for block in FlatTable.root(footer).structs(slot, _BLOCK):
             begin, size, body = int(block["begin"]), int(block["head"]), int(block["body"])
             found, head, prefix = next(_messages(file, begin, limit)) if 8 <= begin < limit else (0, b"", 0)
             if not head or len(head) + prefix != size or FlatTable.root(head).number(3, 8) != body:
                 raise CorruptSourceError(f"{path}: the footer and the message at byte {begin:,} differ")
-            total += size + body
-            if total > stamp.size:
-                raise CorruptSourceError(f"{path}: the footer lists messages that overlap")
+            spans.append((begin, size + body))
             yield found, head, prefix
+    if not spans:
+        return
+    begins, sizes = np.array(sorted(spans), np.int64).T
+    gaps = np.append(begins[1:], limit) - begins - sizes
+    if gaps.min() < 0:
+        raise CorruptSourceError(f"{path}: the footer lists messages that overlap")
+    if gaps.max() > _MOST_GAP:
+        raise CorruptSourceError(
+            f"{path}: the footer lists no message in {gaps.max():,} bytes, so that one is missing; the file "
+            "is damaged"
+        )
 
 
 def _stream_heads(file: BinaryIO, stamp: Stamp, path: str) -> Iterator[tuple[int, bytes, int]]:

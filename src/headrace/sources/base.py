@@ -49,6 +49,33 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class SupportsReadRows(Protocol):
+    """A source that can decode a part of a row group's samples.
+
+    Its `read` raises `UndecodableError` where some samples are damaged and others are not.
+    """
+
+    def read_rows(
+        self, row_group: RowGroup, rows: NDArray[np.int64], columns: Sequence[str]
+    ) -> pa.RecordBatch:
+        """Decode some rows of one row group, in the order given.
+
+        Args:
+            row_group: One of `manifest`'s row groups.
+            rows: Which of its rows, int64 of shape [n].
+            columns: Which columns, in the order wanted.
+
+        Returns:
+            Exactly `n` rows of exactly those columns.
+
+        Raises:
+            UndecodableError: Some samples cannot be decoded; its `rows` are places in `rows`.
+            SourceError: None can.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsTake(Protocol):
     """A source with cheap random access to single samples."""
 

@@ -92,7 +92,7 @@ def plan_bytes(
     """Sum up the footer's sizes for each wanted column of a row group."""
     planned = dict.fromkeys(columns, PlannedColumn(0, 0))
     group = metadata.row_group(index)
-    for name, number in _leaves_of(planned, metadata, schema):
+    for name, number in leaves_of(planned, metadata, schema):
         width = _width(metadata.schema.column(number))
         planned[name] = planned[name].plus(_plan_chunk(group.column(number), width, group.num_rows))
     return planned
@@ -105,7 +105,7 @@ def count_values(
     group, leaves = metadata.row_group(index), metadata.schema
     return {
         name: group.column(number).num_values
-        for name, number in _leaves_of(columns, metadata, schema)
+        for name, number in leaves_of(columns, metadata, schema)
         if leaves.column(number).max_repetition_level == 0
     }
 
@@ -128,9 +128,8 @@ def _width(column: pq.ColumnSchema) -> float:
     return _FIXED_WIDTHS.get(column.physical_type, 0)
 
 
-def _leaves_of(
-    columns: Container[str], metadata: pq.FileMetaData, schema: pa.Schema
-) -> list[tuple[str, int]]:
+def leaves_of(columns: Container[str], metadata: pq.FileMetaData, schema: pa.Schema) -> list[tuple[str, int]]:
+    """List the stored columns that wanted ones are made of, each with the name of its own."""
     owners = _owners(metadata, schema)
     return [(name, number) for number, name in enumerate(owners) if name in columns]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headrace.errors import MissingDependencyError, OptionError, SchemaError
+from headrace.errors import MissingDependencyError, OptionError, SchemaError, UndecodableError
 from headrace.images import CHANNELS, check_pillow, open_image, to_pixels
 from headrace.sources.building import item_type, tensor_array, tensor_type
 from headrace.sources.decoding import (
@@ -28,7 +28,6 @@ from headrace.sources.decoding import (
     Items,
     Text,
     Types,
-    UndecodableError,
     Values,
     decode_each,
     decoded_first,

@@ -6,7 +6,7 @@ whole, in native code; images, JSON and the like one by one, as their libraries 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from headrace.errors import CorruptSourceError, HeadraceError, OptionError, SchemaError
+from headrace.errors import CorruptSourceError, HeadraceError, OptionError, SchemaError, UndecodableError
 from headrace.sources.building import build_column, infer_columns, item_type, tensor_array, tensor_type
 from headrace.sources.mapped import windows
 
@@ -25,28 +25,6 @@ Types = dict[str, pa.DataType]
 LEAST_COPIED = 512  # bytes of a row; narrower ones are read faster as columns
 _SAMPLED = 16  # values that are decoded when a data set is opened, to learn their type
 _MOST_BYTES = (1 << 31) - 1  # of one text or binary array, whose offsets have 32 bits
-
-
-class UndecodableError(CorruptSourceError):
-    """Some samples of a row group cannot be decoded, while the others can.
-
-    Attributes:
-        rows: Places of those samples among the samples that were asked for; in an error of
-            `read`, their rows in the row group. A source's `read_rows` delivers the others, so
-            that `on_error="skip"` need leave out no more than these.
-    """
-
-    rows: tuple[int, ...] = ()
-
-    @staticmethod
-    def at(rows: Sequence[int], where: str, reason: object) -> UndecodableError:
-        """Word the error from the first such sample."""
-        more = f"; so are {len(rows) - 1} more of this row group" if len(rows) > 1 else ""
-        cause = f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else reason
-        error = UndecodableError(f"{where}: cannot be decoded: {cause}{more}")
-        error.rows = tuple(rows)
-        error.__cause__ = reason if isinstance(reason, BaseException) else None
-        return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 from urllib.parse import unquote
 
 from headrace.errors import ChangedSourceError, MissingSourceError, OptionError, SourceError
@@ -27,8 +27,8 @@ class Stamp:
     changed: int
     inode: int
 
-    @staticmethod
-    def of(path: str) -> Stamp:
+    @classmethod
+    def of(cls, path: str) -> Self:
         """Ask the file system.
 
         Raises:
@@ -40,13 +40,25 @@ class Stamp:
             raise MissingSourceError(f"{path}: no such file; it was moved or deleted") from error
         except OSError as error:
             raise SourceError(f"{path}: cannot be looked at: {error.strerror}") from error
-        return Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
     def check(self, path: str) -> None:
         """Raise `ChangedSourceError` if the file is no longer the one that was stamped."""
         if Stamp.of(path) != self:
             raise ChangedSourceError(
                 f"{path}: the file was replaced or rewritten after it was opened; open the data set again"
+            )
+
+
+class GrowingStamp(Stamp):
+    """The stamp of a file that its writer goes on with: it stays the same file and never shrinks."""
+
+    def check(self, path: str) -> None:
+        """Raise `ChangedSourceError` if it is another file, or was cut off."""
+        found = Stamp.of(path)
+        if found.inode != self.inode or found.size < self.size:
+            raise ChangedSourceError(
+                f"{path}: the file was replaced or cut off after it was opened; open the data set again"
             )
 
 

@@ -2,8 +2,8 @@
 
 Headers are read by h5py, once, when a data set is opened. Values are then read by offset and decoded
 outside of the HDF5 library, so that its global lock holds nobody up; what only the library can
-read (text and lists of any length, rare filters and types, values in other files) comes from
-h5py, one thread at a time, and `Hdf5Source.notes` names it.
+read (rare filters and types, text within compound types, values in other files) comes from h5py,
+one thread at a time, and `Hdf5Source.notes` names it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -25,11 +25,12 @@ from headrace.errors import (
     MissingDependencyError,
     OptionError,
     SchemaError,
+    SourceError,
 )
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
 from headrace.sources.base import Layout, check_columns, check_rows
-from headrace.sources.files import ShardFile, Stamp
+from headrace.sources.files import GrowingStamp, ShardFile, Stamp
 from headrace.sources.hdf5_chunks import open_bytes
 from headrace.sources.hdf5_copying import copy_extent, layout_of
 from headrace.sources.hdf5_header import Inspector, Member, SparseTable, Table
@@ -38,6 +39,7 @@ from headrace.sources.hdf5_reading import Reading, located
 from headrace.sources.hdf5_rows import cut_rows, identify
 from headrace.sources.hive import partition_column, partition_fields
 from headrace.sources.scratch import Scratch
+from headrace.sources.verify import UNPROTECTED
 
 _SHOWN = 6
 
@@ -49,8 +51,9 @@ class Hdf5Options:
     Attributes:
         group: The group whose data sets are the columns: those directly in it, with at least one
             axis, whose first axis is the samples. A sparse matrix that AnnData or SciPy wrote (a
-            group of `data`, `indices` and `indptr`) is a column too. Scalars, attributes and
-            other groups are passed over.
+            group of `data`, `indices` and `indptr`) is a column too, and so are AnnData's
+            categories (a group of `codes` and `categories`), as what the codes stand for. Scalars,
+            attributes and other groups are passed over.
         columns: Only these data sets, or members of compound ones as `"obs.age"`; None for all.
         on_length_mismatch: What happens when they differ in their first axis: `"error"` lists
             the lengths, `"shortest"` cuts all to the shortest.
@@ -58,6 +61,8 @@ class Hdf5Options:
             is not there: `"error"`, or `"fill"` reads the fill value, as the library would.
         allow_external: Whether links, external storage and virtual data sets may lead to other
             files. A file then makes the process read any path that it names.
+        swmr: Whether the files may be open in a process that writes them in SWMR mode. The samples
+            are those that were there at opening; what is appended comes with the next opening.
 
     Example:
         >>> Hdf5Options(group="/train", columns=["image", "label"]).missing
@@ -69,6 +74,7 @@ class Hdf5Options:
     on_length_mismatch: Literal["error", "shortest"] = "error"
     missing: Literal["error", "fill"] = "error"
     allow_external: bool = False
+    swmr: bool = False
 
     def __post_init__(self) -> None:
         if not self.group:
@@ -81,6 +87,8 @@ class Hdf5Options:
             raise OptionError(f'`missing` must be "error" or "fill", got {self.missing!r}')
         if self.allow_external not in (True, False):
             raise OptionError(f"`allow_external` must be True or False, got {self.allow_external!r}")
+        if self.swmr not in (True, False):
+            raise OptionError(f"`swmr` must be True or False, got {self.swmr!r}")
         if self.columns is not None:
             # A text is a sequence of texts too.
             if isinstance(self.columns, str) or not all(type(name) is str for name in self.columns):
@@ -176,7 +184,9 @@ class Hdf5Source:
         fields = list(self.headers[0].fields)
         fields += [pa.field(name, kind) for name, kind in self._partitions.items() if name not in first]
         if len({field.name for field in fields}) < len(fields):
-            raise SchemaError(f"column names must be unique, got {[field.name for field in fields]}")
+            raise SchemaError(
+                f"{self.files[0].path}: column names must be unique, got {[field.name for field in fields]}"
+            )
         return pa.schema(fields)
 
     @cached_property
@@ -200,11 +210,16 @@ class Hdf5Source:
             for name, table in tables.items()
             if (reason := table.needs_library)
         ]
-        bare = [f"`{name}`" for name, table in tables.items() if not table.has_checksums]
+        bare = [name for name, table in tables.items() if not table.has_checksums]
+        loose = [
+            name for name, table in tables.items() if table.has_checksums and not table.has_checked_header
+        ]
         if bare:
-            more = f" and {len(bare) - _SHOWN} more" if len(bare) > _SHOWN else ""
+            notes.append(f"no checksum (Fletcher-32) protects {_listed(bare)}; {UNPROTECTED}")
+        if loose:
             notes.append(
-                f"no checksum (Fletcher-32) protects {', '.join(bare[:_SHOWN])}{more}; damage can pass unseen"
+                "no checksum (as the latest format has) protects the header, which counts the samples, of "
+                f"{_listed(loose)}; {UNPROTECTED}"
             )
         return tuple(notes)
 
@@ -260,7 +275,7 @@ class Hdf5Source:
             foreign = reading.plan(header.members, frozenset(columns))
             arrays = reading.read_directly()
             if foreign:
-                with library_file(path) as opened:
+                with library_file(path, self.options.swmr) as opened:
                     for table in foreign:
                         arrays |= reading.read_by_library(opened[table.extent.name], table)
         return arrays
@@ -287,14 +302,16 @@ def read_header(path: str, options: Hdf5Options) -> Header:
         SourceError: The file cannot be read, is empty, is cut off, or is no HDF5 file.
         SchemaError: It has no columns as the options want them.
     """
-    stamp = Stamp.of(path)
+    stamp = GrowingStamp.of(path) if options.swmr else Stamp.of(path)
     if stamp.size == 0:
         raise CorruptSourceError(
             f"{path}: the file is empty (0 bytes); its writer was stopped, so write it again"
         )
-    layouts = LayoutFinder(path, stamp.size, library_file, options.allow_external, options.missing == "fill")
+    opener = partial(library_file, swmr=options.swmr)
+    fills = options.missing == "fill"
     try:
-        with library_file(path) as file:
+        with opener(path) as file:
+            layouts = LayoutFinder(path, stamp.size, opener, options.allow_external, fills, options.swmr)
             members = Inspector(file, layouts).find_members(options.group, options.columns)
         rows = _common_rows(path, members, options)
         group_rows, row_bytes = cut_rows(members, rows, stamp.size)
@@ -304,6 +321,11 @@ def read_header(path: str, options: Hdf5Options) -> Header:
         raise
     except Exception as error:
         stamp.check(path)
+        if "already open for" in str(error) and not options.swmr:
+            raise SourceError(
+                f"{path}: another process writes the file, or was stopped while it did; if it writes in SWMR "
+                "mode, pass `Hdf5Options(swmr=True)`"
+            ) from error
         raise CorruptSourceError(
             f"{path}: the headers cannot be read: {error}; the file is cut off, damaged or no HDF5 file"
         ) from error
@@ -311,7 +333,7 @@ def read_header(path: str, options: Hdf5Options) -> Header:
 
 
 @contextmanager
-def library_file(path: str) -> Generator[Any]:
+def library_file(path: str, swmr: bool = False) -> Generator[Any]:
     """Open a file with h5py, whose lock is held until it is closed.
 
     The library is one at a time in any case; held throughout, no other thread can fork a process
@@ -322,7 +344,7 @@ def library_file(path: str) -> Generator[Any]:
         from h5py._objects import phil
     except ImportError as error:
         raise MissingDependencyError.from_extra("h5py", "hdf5", "reading HDF5") from error
-    with phil, h5py.File(path, "r", locking="best-effort") as file:
+    with phil, h5py.File(path, "r", locking="best-effort", swmr=swmr) as file:
         yield file
 
 
@@ -343,6 +365,11 @@ def _tables(members: Sequence[Member]) -> Iterator[tuple[str, Table]]:
     for member in members:
         parts = member.tables if isinstance(member, SparseTable) else (member,)
         yield from ((member.name, part) for part in parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(f"`{name}`" for name in names[:_SHOWN]) + more
 
 
 def _described(field: pa.Field | None) -> str:

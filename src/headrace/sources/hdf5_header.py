@@ -16,6 +16,7 @@ from headrace.batch import sparse_type
 from headrace.errors import CorruptSourceError, SchemaError, UnknownColumnError
 from headrace.sources.hdf5_chunks import Chunked, Extent, Foreign
 from headrace.sources.hdf5_filters import FLETCHER32
+from headrace.sources.hdf5_heap import Heap
 from headrace.sources.hdf5_layout import LayoutFinder, find_fill, find_filters
 from headrace.sources.hdf5_links import follow, has_link
 from headrace.sources.hdf5_types import (
@@ -25,9 +26,12 @@ from headrace.sources.hdf5_types import (
     UnreadableTypeError,
     find_leaves,
     storage_dtype,
+    to_arrow,
 )
 
 _SHOWN = 8
+_CHECKED_SUPERBLOCK = 2  # from this version on, headers of all kinds have checksums
+_MOST_CATEGORIES, _MOST_CATEGORY_BYTES = 1 << 20, 1 << 28
 _CSR_MEMBERS = ("data", "indices", "indptr")
 
 
@@ -40,12 +44,16 @@ class Table:
         dtype: Their NumPy dtype as they lie there; None where only h5py can convert them.
         leaves: Column name to what it is.
         has_checksums: Whether Fletcher-32 protects its chunks.
+        has_checked_header: Whether a checksum protects its header, which says how many rows it has.
+        heap: What its values of any length are, where they can be read from the file's heap.
     """
 
     extent: Extent
     dtype: np.dtype[Any] | None
     leaves: dict[str, Leaf]
     has_checksums: bool
+    has_checked_header: bool
+    heap: Heap | None = None
 
     @property
     def rows(self) -> int:
@@ -66,9 +74,7 @@ class Table:
     @property
     def needs_library(self) -> str:
         """Why h5py must read it, or the empty text."""
-        if isinstance(self.extent.layout, Foreign):
-            return self.extent.layout.reason
-        return "its samples differ in length" if self.is_varied else ""
+        return self.extent.layout.reason if isinstance(self.extent.layout, Foreign) else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,6 +165,8 @@ class Inspector:
         if hasattr(found, "keys"):
             if _is_csr(found):
                 return self._sparse(found, f"{parent}/{name}")
+            if _encoding(found) == "categorical":
+                return self._categorical(found, name, f"{parent}/{name}")
         elif getattr(found, "shape", None):
             return self._table(found, name, f"{parent}/{name}")
         if is_optional:
@@ -168,8 +176,7 @@ class Inspector:
     def _sparse(self, group: Any, path: str) -> SparseTable:
         where = f"{self.layouts.path}: the sparse matrix `{group.name}`"
         shape = [int(length) for length in _attribute(group, "shape", "h5sparse_shape")]
-        kind = _attribute(group, "encoding-type", "h5sparse_format")
-        kind = kind.decode() if isinstance(kind, bytes) else str(kind or "csr")
+        kind = _encoding(group) or "csr"
         if "csr" not in kind or len(shape) != 2:
             raise SchemaError(
                 f"{where} ({kind}, {shape}) is not stored row by row; convert it to CSR, or leave it out by "
@@ -189,6 +196,26 @@ class Inspector:
             )
         return SparseTable(path.rpartition("/")[2] or "X", data, indices, indptr, shape[1])
 
+    def _categorical(self, group: Any, name: str, path: str) -> Table:
+        """Take the codes as the column's table, and read what they stand for."""
+        where = f"{self.layouts.path}: the categories `{group.name}`"
+        parts = {part: self._open(group, part) for part in ("codes", "categories")}
+        if any(len(getattr(part, "shape", None) or ()) != 1 for part in parts.values()):
+            raise SchemaError(f"{where} must have `codes` and `categories` of one axis each, got {parts}")
+        codes, categories = (self._table(found, name, f"{path}/{part}") for part, found in parts.items())
+        (code,), (category,) = codes.leaves.values(), categories.leaves.values()
+        nbytes = categories.rows * categories.extent.row_bytes
+        if categories.rows > _MOST_CATEGORIES or nbytes > _MOST_CATEGORY_BYTES:
+            raise CorruptSourceError(f"{where} claim to be {categories.rows:,} of {nbytes:,} bytes")
+        if code.kind != "number" or not pa.types.is_integer(code.item) or category.kind == "list":
+            raise SchemaError(f"{where} must be named by whole numbers, got {code.type} for {category.type}")
+        try:
+            values = to_arrow(parts["categories"][()], category)
+        except CorruptSourceError as error:
+            raise CorruptSourceError(f"{where}: {error}") from error
+        leaf = replace(code, kind="category", item=category.item, categories=values)
+        return replace(codes, leaves={name: leaf})
+
     def _table(self, dataset: Any, name: str, path: str) -> Table:
         where = f"{self.layouts.path}: `{dataset.name}`"
         kind = dataset.id.get_type()
@@ -201,25 +228,38 @@ class Inspector:
         leaves = {".".join((name, *leaf.path)): leaf for leaf in found}
         if len(leaves) < len(found):
             raise SchemaError(f"{where} has members of equal names: {[leaf.path for leaf in found]}")
-        dtype, itemsize, reason = _stored_as(dataset, kind, found)
+        heap = _heap_of(dataset, kind, found)
+        is_plain = heap is None
+        dtype, itemsize, reason = _stored_as(kind, found) if is_plain else (REFERENCE, REFERENCE.itemsize, "")
         layout = self.layouts.find(dataset, itemsize)
         if reason and not isinstance(layout, Foreign):
             layout = Foreign(reason, layout.shape[0] if isinstance(layout, Chunked) else 1)
         plist = dataset.id.get_create_plist()
         fill = find_fill(dataset, dtype, itemsize) if self.layouts.fills else b""
         extent = Extent(path, dataset.shape[0], dataset.shape[1:], itemsize, layout, fill)
-        return Table(extent, dtype, leaves, FLETCHER32 in [stage.code for stage in find_filters(plist)])
+        has_checksums = FLETCHER32 in [stage.code for stage in find_filters(plist)]
+        superblock = dataset.file.id.get_create_plist().get_version()[0]
+        return Table(extent, dtype, leaves, has_checksums, superblock >= _CHECKED_SUPERBLOCK, heap)
 
 
-def _stored_as(dataset: Any, kind: Any, leaves: Sequence[Leaf]) -> tuple[np.dtype[Any] | None, int, str]:
-    """Tell how values lie in the file: dtype, bytes of one, and else why only h5py can convert them.
+def _heap_of(dataset: Any, kind: Any, leaves: Sequence[Leaf]) -> Heap | None:
+    """Tell what the values are, if they differ in length and NumPy can hold their items.
 
-    Of a compound type with text of any length, h5py tells the layout in memory, not that in the
-    file; the bytes are then said to be 0.
+    Of a compound type with such members h5py tells the layout in memory, not that in the file.
     """
+    leaf, is_usual = leaves[0], dataset.file.id.get_create_plist().get_sizes() == (8, 8)
+    if leaf.path or not leaf.is_varied or not is_usual:
+        return None
+    try:
+        item = np.dtype(np.uint8) if leaf.kind == "varied_text" else storage_dtype(kind.get_super())
+    except IndirectTypeError:
+        return None
+    return Heap(item, dataset.file.userblock_size)
+
+
+def _stored_as(kind: Any, leaves: Sequence[Leaf]) -> tuple[np.dtype[Any] | None, int, str]:
+    """Tell how values lie in the file: dtype, bytes of one, and else why only h5py can convert them."""
     if any(leaf.is_varied for leaf in leaves):
-        if not leaves[0].path and dataset.file.id.get_create_plist().get_sizes() == (8, 8):
-            return REFERENCE, REFERENCE.itemsize, ""
         return None, 0, "its samples differ in length"
     try:
         return storage_dtype(kind), kind.get_size(), ""
@@ -230,6 +270,12 @@ def _stored_as(dataset: Any, kind: Any, leaves: Sequence[Leaf]) -> tuple[np.dtyp
 def _is_csr(group: Any) -> bool:
     has_members = all(has_link(group, name) for name in _CSR_MEMBERS)
     return has_members and _attribute(group, "shape", "h5sparse_shape") is not None
+
+
+def _encoding(group: Any) -> str:
+    """How AnnData or h5sparse say that a group is to be read; empty where they say nothing."""
+    found = _attribute(group, "encoding-type", "h5sparse_format")
+    return found.decode() if isinstance(found, bytes) else str(found or "")
 
 
 def _attribute(group: Any, *names: str) -> Any:

@@ -50,6 +50,7 @@ class LayoutFinder:
         opener: Opens another HDF5 file, which a virtual data set may name.
         allow_external: Whether values may lie in other files.
         fills: Whether the fill value may stand for values that were never written.
+        grows: Whether a writer may be appending meanwhile, so that there is more than was counted.
     """
 
     path: str
@@ -57,6 +58,7 @@ class LayoutFinder:
     opener: Callable[[str], AbstractContextManager[Any]]
     allow_external: bool
     fills: bool
+    grows: bool = False
 
     def find(self, dataset: Any, itemsize: int) -> Layout:
         """Find where the values lie.
@@ -95,7 +97,11 @@ class LayoutFinder:
                 "its values lie in other data sets" if layout == _VIRTUAL else "its values lie in other files"
             )
         if layout == _CONTIGUOUS:
-            offset = dataset.id.get_offset()
+            offset, stored = dataset.id.get_offset(), dataset.id.get_storage_size()
+            if offset is not None and extent.itemsize and stored != nbytes:
+                raise CorruptSourceError(
+                    f"{where} takes {nbytes:,} bytes by its shape, but {stored:,} are stored"
+                )
             found: Layout = Unwritten() if offset is None else Contiguous(offset)
         elif layout == _COMPACT:
             if nbytes > _MOST_COMPACT or dataset.id.get_storage_size() < nbytes:
@@ -107,7 +113,8 @@ class LayoutFinder:
         else:
             found = self._chunks(dataset, plist, extent)
         try:
-            _check_inside(self.size, replace(extent, layout=found))
+            if not self.grows:
+                _check_inside(self.size, replace(extent, layout=found))
         except CorruptSourceError as error:
             raise CorruptSourceError(f"{where}: {error}") from error
         return found
@@ -116,18 +123,24 @@ class LayoutFinder:
         where, shape, filters = f"{self.path}: `{dataset.name}`", plist.get_chunk(), find_filters(plist)
         grid = tuple(-(-length // step) for length, step in zip(dataset.shape, shape, strict=True))
         expected, listed = math.prod(grid), array("q")
-        if expected:
-            count = dataset.id.get_num_chunks()
-            if count > min(expected, self.size):
-                raise CorruptSourceError(
-                    f"{where} must have {expected:,} chunks, but its index lists {count:,}"
-                )
+        count = dataset.id.get_num_chunks() if expected else 0
+        is_too_much = count > min(expected, self.size) or (not expected and dataset.id.get_storage_size() > 0)
+        if is_too_much and not self.grows:
+            raise CorruptSourceError(
+                f"{where} must have {expected:,} chunks by its shape, but its index lists more; the file is "
+                "damaged"
+            )
 
-            def add(info: Any) -> None:
+        def add(info: Any) -> None:
+            if not self.grows or info.chunk_offset[0] < dataset.shape[0]:
                 listed.extend((*info.chunk_offset, info.byte_offset, info.size, info.filter_mask))
 
+        if expected:
             dataset.id.chunk_iter(add)
-        numbers, offsets, lengths, masks = _sort_chunks(grid, shape, np.array(listed, np.int64))
+        try:
+            numbers, offsets, lengths, masks = _sort_chunks(grid, shape, np.array(listed, np.int64))
+        except CorruptSourceError as error:
+            raise CorruptSourceError(f"{where}: {error}") from error
         nbytes = math.prod(shape) * extent.itemsize
         is_wrong = not filters and extent.itemsize > 0 and bool((lengths != nbytes).any())
         if is_wrong or bool((np.diff(numbers) == 0).any()):

@@ -9,19 +9,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headrace.batch import Sparse
 from headrace.errors import CorruptSourceError
 from headrace.manifest import RowGroup
 from headrace.sources.budget import PlannedColumn, check_planned
-from headrace.sources.hdf5_chunks import Foreign, ShardBytes, read_extent
+from headrace.sources.hdf5_chunks import ShardBytes, read_extent
 from headrace.sources.hdf5_header import Member, SparseTable, Table
-from headrace.sources.hdf5_types import REFERENCE, Leaf, select_leaf, to_arrow
+from headrace.sources.hdf5_heap import Collections, Heap, pack_items, pack_text
+from headrace.sources.hdf5_types import Leaf, from_heap, select_leaf, to_arrow
 
 Array = NDArray[Any]
 
 _TEXT_FACTOR = 3  # the padded cells, a mask over them, and the text
+_CODE_BYTES = 16  # a code on its way, and an offset
 _OBJECT_BYTES = 128  # a sample that h5py yields as a Python object
 _SLICE_ROWS = 256  # read at once where only the values tell how long they are
 
@@ -42,6 +45,9 @@ class Reading:
     rows: range
     limit: int
     _tables: list[Table] = field(default_factory=list[Table], init=False)
+    _varied: list[tuple[Table, Array, Collections]] = field(
+        default_factory=list["tuple[Table, Array, Collections]"], init=False
+    )
     _matrices: list[tuple[SparseTable, Array]] = field(
         default_factory=list["tuple[SparseTable, Array]"], init=False
     )
@@ -67,14 +73,16 @@ class Reading:
             self._matrices.append((matrix, pointers))
             values = int(pointers[-1] - pointers[0])
             sizes[matrix.name] += sum(_value_bytes(table, values) for table in (matrix.data, matrix.indices))
-        foreign = [table for table in tables if table.needs_library]
-        for table in foreign:
-            if table.is_varied and table.dtype == REFERENCE and not isinstance(table.extent.layout, Foreign):
+        for table in tables:
+            if table.heap is not None and not table.needs_library:
                 with located(table, self.row_group):
-                    sizes[table.name] += self._referred_bytes(table)
+                    references = _read_values(self.file, table, self.rows)
+                    collections = Collections.find(self.file, references, table.heap.base)
+                self._varied.append((table, references, collections))
+                sizes[table.name] += _referred_bytes(references, table.heap) + collections.nbytes
         self._check(sizes)
-        self._tables = [table for table in tables if not table.needs_library]
-        return foreign
+        self._tables = [table for table in tables if not table.needs_library and table.heap is None]
+        return [table for table in tables if table.needs_library]
 
     def read_directly(self) -> dict[str, pa.Array]:
         """Decode all columns that need no library."""
@@ -83,6 +91,9 @@ class Reading:
             with located(table, self.row_group):
                 values = _read_values(self.file, table, self.rows)
                 arrays |= _columns(values, table.leaves)
+        for table, references, collections in self._varied:
+            with located(table, self.row_group):
+                arrays |= self._read_varied(table, references, collections)
         for matrix, pointers in self._matrices:
             with located(matrix.data, self.row_group):
                 arrays[matrix.name] = self._read_matrix(matrix, pointers)
@@ -90,8 +101,7 @@ class Reading:
 
     def read_by_library(self, dataset: Any, table: Table) -> dict[str, pa.Array]:
         """Read a data set through h5py, in slices where its size is not known before."""
-        is_bounded = not table.is_varied or not isinstance(table.extent.layout, Foreign)
-        step = max(len(self.rows), 1) if is_bounded else _SLICE_ROWS
+        step = _SLICE_ROWS if table.is_varied else max(len(self.rows), 1)
         parts: dict[str, list[pa.Array]] = {name: [] for name in table.leaves}
         taken = 0
         for begin in range(self.rows.start, max(self.rows.stop, self.rows.start + 1), step):
@@ -104,6 +114,15 @@ class Reading:
         return {
             name: pa.concat_arrays(arrays) if len(arrays) > 1 else arrays[0] for name, arrays in parts.items()
         }
+
+    def _read_varied(self, table: Table, references: Array, collections: Collections) -> dict[str, pa.Array]:
+        assert table.heap is not None
+        ((name, leaf),) = table.leaves.items()
+        item = table.heap.item
+        pack = pack_text if leaf.kind == "varied_text" else pack_items
+        packed, lengths = pack(*collections.read(self.file, references, item.itemsize))
+        with _in_column(name):
+            return {name: from_heap(packed, lengths, leaf, item)}
 
     def _read_matrix(self, matrix: SparseTable, pointers: Array) -> pa.Array:
         spans = range(int(pointers[0]), int(pointers[-1]))
@@ -139,13 +158,6 @@ class Reading:
     def _pointer_bytes(self, matrix: SparseTable) -> int:
         return (len(self.rows) + 1) * (matrix.indptr.extent.row_bytes + 8) + matrix.indptr.extent.scratch
 
-    def _referred_bytes(self, table: Table) -> int:
-        """Bytes on the heap that the samples refer to; some may refer to the same."""
-        (leaf,) = table.leaves.values()
-        references = _read_values(self.file, table, self.rows)
-        width = leaf.item.bit_width // 8 if leaf.kind == "list" else 1
-        return 2 * int(references["count"].sum(dtype=np.uint64)) * width
-
     def _check(self, sizes: Mapping[str, int]) -> None:
         check_planned(
             {name: PlannedColumn(size, size) for name, size in sizes.items()}, self.limit, self.row_group
@@ -172,11 +184,18 @@ def _read_values(file: ShardBytes, table: Table, rows: range) -> Array:
 def _columns(values: Array, leaves: Mapping[str, Leaf]) -> dict[str, pa.Array]:
     arrays: dict[str, pa.Array] = {}
     for name, leaf in leaves.items():
-        try:
+        with _in_column(name):
             arrays[name] = to_arrow(select_leaf(values, leaf), leaf)
-        except CorruptSourceError as error:
-            raise CorruptSourceError(f"column `{name}`: {error}") from error.__cause__
     return arrays
+
+
+@contextmanager
+def _in_column(name: str) -> Generator[None]:
+    """Say which column an error is about."""
+    try:
+        yield
+    except CorruptSourceError as error:
+        raise CorruptSourceError(f"column `{name}`: {error}") from error.__cause__
 
 
 def _leaf_bytes(leaf: Leaf, row_bytes: int) -> int:
@@ -185,8 +204,22 @@ def _leaf_bytes(leaf: Leaf, row_bytes: int) -> int:
         return _OBJECT_BYTES
     if leaf.kind == "text":
         return _TEXT_FACTOR * row_bytes
+    if leaf.categories is not None:
+        return _CODE_BYTES + _widest(leaf.categories)
     width = max(leaf.item.bit_width // 8, 1)
     return width * int(np.prod(leaf.shape, dtype=np.int64))
+
+
+def _referred_bytes(references: Array, heap: Heap) -> int:
+    """Bytes on the heap that samples refer to, also on their way; some may refer to the same."""
+    return 2 * int(references["count"].sum(dtype=np.uint64)) * heap.item.itemsize
+
+
+def _widest(categories: pa.Array) -> int:
+    if pa.types.is_string(categories.type):
+        lengths = pc.call_function("binary_length", [categories])
+        return int(np.asarray(lengths).max(initial=0))
+    return max(categories.type.bit_width // 8, 1)
 
 
 def _value_bytes(table: Table, rows: int) -> int:

@@ -63,7 +63,11 @@ def identify(file: ShardBytes, members: Sequence[Member]) -> str:
         for member in members
         for part in (member.tables if isinstance(member, SparseTable) else [member])
     ]
-    columns = [(name, str(leaf.field(name).type)) for table in tables for name, leaf in table.leaves.items()]
+    columns = [
+        (name, str(leaf.type), None if leaf.categories is None else leaf.categories.to_pylist())
+        for table in tables
+        for name, leaf in table.leaves.items()
+    ]
     layouts = [
         (table.rows, table.extent.inner, str(table.dtype), table.extent.fill, *_places(table))
         for table in tables

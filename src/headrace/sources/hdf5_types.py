@@ -7,6 +7,7 @@
 | enum                               | its integers; the names are in the field's metadata       |
 | text, fixed or variable            | string, always UTF-8                                      |
 | variable-length lists of numbers   | list                                                      |
+| codes and categories (AnnData)     | what the codes stand for, mostly text; null for -1        |
 | opaque                             | binary of fixed width; NumPy's dates a date or a time stamp |
 | compound                           | a column for each member, `name.member`                   |
 | references, times, other           | refused by name                                           |
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -67,11 +68,13 @@ class Leaf:
 
     Attributes:
         path: The compound members that lead to it; empty for a plain data set.
-        kind: What a value is: `number`, `bool`, `text`, `opaque`, `date`, `varied_text` or `list`.
+        kind: What a value is: `number`, `bool`, `text`, `opaque`, `date`, `category`, `varied_text` or
+            `list`.
         item: Arrow type of one value; of a list, of one of its items.
         shape: Shape of one sample.
         padding: How fixed text is padded, as the file says.
         names: Of an enum: value to name.
+        categories: What the codes of a category stand for.
     """
 
     path: tuple[str, ...]
@@ -80,6 +83,7 @@ class Leaf:
     shape: tuple[int, ...] = ()
     padding: int = 1
     names: tuple[tuple[int, str], ...] = ()
+    categories: pa.Array | None = field(default=None, compare=False)
 
     @property
     def type(self) -> pa.DataType:
@@ -266,6 +270,26 @@ def to_arrow(values: Array, leaf: Leaf) -> pa.Array:
     return _CONVERSIONS[leaf.kind](values, leaf)
 
 
+def from_heap(packed: Array, lengths: NDArray[np.int64], leaf: Leaf, item: np.dtype[Any]) -> pa.Array:
+    """Turn values of any length into Arrow.
+
+    Args:
+        packed: Their bytes, one value behind the other; uint8.
+        lengths: Bytes of each, int64 of shape [n].
+        leaf: What they are: text or lists.
+        item: NumPy dtype of one item.
+
+    Raises:
+        CorruptSourceError: Text is no UTF-8.
+    """
+    offsets = _offsets(lengths // item.itemsize)
+    if leaf.kind == "list":
+        items = np.ascontiguousarray(packed.view(item), item.newbyteorder("="))
+        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(items))
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(packed)]
+    return _decoded(pa.Array.from_buffers(pa.binary(), len(lengths), buffers))
+
+
 def to_tensor(array: Array, kind: pa.FixedShapeTensorType) -> pa.Array:
     """Wrap a contiguous array of shape [n, ...], without a copy."""
     flat = pa.Array.from_buffers(kind.value_type, array.size, [None, pa.py_buffer(array.reshape(-1))])
@@ -310,6 +334,14 @@ def _numbers(values: Array, leaf: Leaf) -> pa.Array:
     return to_tensor(native, leaf.type) if leaf.shape else pa.array(native)
 
 
+def _categories(values: Array, leaf: Leaf) -> pa.Array:
+    assert leaf.categories is not None
+    codes, count = values.astype(np.int64), len(leaf.categories)
+    if len(codes) and not -1 <= int(codes.min()) <= int(codes.max()) < count:
+        raise CorruptSourceError(f"codes must lie in -1..{count - 1}, got {codes.min()} to {codes.max()}")
+    return leaf.categories.take(pa.array(codes, mask=codes < 0))
+
+
 def _varied_text(values: Array, leaf: Leaf) -> pa.Array:
     return _decoded(pa.array(values.tolist(), pa.binary()))
 
@@ -352,6 +384,7 @@ _CONVERSIONS: dict[str, Callable[[Array, Leaf], pa.Array]] = {
     "number": _numbers,
     "bool": _flags,
     "text": _fixed_text,
+    "category": _categories,
     "varied_text": _varied_text,
     "list": _lists,
     "opaque": _opaque,

@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 from headrace.errors import CorruptSourceError, OptionError, SchemaError
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
-from headrace.sources.base import check_columns, check_rows
+from headrace.sources.base import check_columns
 from headrace.sources.budget import PlannedColumn, check_planned
 from headrace.sources.building import tensor_array, tensor_type
 from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.inflate import inflate, is_gzip
 from headrace.sources.mapped import MappedFile
+from headrace.sources.verify import UNPROTECTED
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GROUP_BYTES = 1 << 23
+_LONGEST_HEADER = 4 + 4 * 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,31 +73,31 @@ class IdxArray:
     identity: str
 
     @staticmethod
-    def open(path: str) -> IdxArray:
+    def open(path: str, memory_limit: int) -> IdxArray:
         """Read a file's header, and hold the file's size against it."""
         file = MappedFile(path, Stamp.of(path))
         content = file.content()
         is_packed = is_gzip(content[:2].tobytes())
-        head = inflate(path, 1 << 20, most=4 + 4 * 255) if is_packed else content[: 4 + 4 * 255].tobytes()
-        if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _DTYPES or not head[3]:
+        head = inflate(path, 1 << 20, _LONGEST_HEADER) if is_packed else content[:_LONGEST_HEADER].tobytes()
+        skip = 4 + 4 * head[3] if len(head) >= 4 else 0
+        if head[:2] != b"\0\0" or not 4 < skip <= len(head) or head[2] not in _DTYPES:
             raise CorruptSourceError(
-                f"{path}: an IDX file must begin with 0, 0, a known type and a rank, got {head[:4]!r}"
+                f"{path}: an IDX file must begin with 0, 0, a known type, a rank and as many lengths, got "
+                f"{head[:8]!r} in {file.size:,} bytes; it is cut off or of another format"
             )
-        skip = 4 + 4 * head[3]
-        if len(head) < skip:
-            raise CorruptSourceError(f"{path}: the file ends within its header; it is cut off")
         shape = tuple(int(size) for size in np.frombuffer(head, ">u4", head[3], 4))
         dtype = np.dtype(_DTYPES[head[2]])
         size = skip + dtype.itemsize * math.prod(shape)
         if not is_packed and size != file.size:
             raise CorruptSourceError(
                 f"{path}: {dtype} of shape {list(shape)} takes {size:,} bytes, but the file has "
-                f"{file.size:,}; it is cut "
-                "off or damaged"
+                f"{file.size:,}; it is cut off or damaged"
             )
-        return IdxArray(
-            file, is_packed, dtype, shape, skip, digest("idx", head[:skip], file.size, content[-8:].tobytes())
-        )
+        tail = content[-8:].tobytes()
+        if is_packed and tail[4:] != (size % (1 << 32)).to_bytes(4, "little"):  # cut off, or of several parts
+            _unpack(path, size, memory_limit)
+        identity = digest("idx", head[:skip], file.size, tail)
+        return IdxArray(file, is_packed, dtype, shape, skip, identity)
 
     @property
     def kind(self) -> pa.DataType:
@@ -109,17 +111,22 @@ class IdxArray:
 
     def rows(self, begin: int, end: int) -> NDArray[Any]:
         """Copy some samples out of the file."""
-        size = self.row_bytes * self.shape[0]
+        size = self.skip + self.row_bytes * self.shape[0]
         content: Any = self.file.content()
         if self.is_packed:
-            content = np.frombuffer(inflate(self.file.path, self.skip + size), np.uint8)
-            if len(content) != self.skip + size:
-                raise CorruptSourceError(
-                    f"{self.file.path}: unpacks to {len(content):,} bytes instead of {self.skip + size:,}"
-                )
+            content = _unpack(self.file.path, size, size)
         part = content[self.skip + begin * self.row_bytes : self.skip + end * self.row_bytes].copy()
         self.file.stamp.check(self.file.path)
         return part.view(self.dtype).reshape(end - begin, *self.shape[1:])
+
+
+def _unpack(path: str, size: int, limit: int) -> NDArray[np.uint8]:
+    content = np.frombuffer(inflate(path, min(size, limit)), np.uint8)
+    if len(content) != size:
+        raise CorruptSourceError(
+            f"{path}: unpacks to {len(content):,} bytes instead of {size:,}; it is damaged"
+        )
+    return content
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +147,7 @@ class IdxSource:
         found: dict[str, list[IdxArray]] = {name: [] for name in options.columns or ()}
         for file in files:
             if (name := options.name(file.path)) is not None:
-                found.setdefault(name, []).append(IdxArray.open(file.path))
+                found.setdefault(name, []).append(IdxArray.open(file.path, memory_limit))
         counts = {name: [array.shape[0] for array in arrays] for name, arrays in found.items()}
         if len({tuple(count) for count in counts.values()}) != 1 or not all(counts.values()):
             raise SchemaError(f"all columns must have files with the same numbers of samples, got {counts}")
@@ -158,29 +165,32 @@ class IdxSource:
     @cached_property
     def manifest(self) -> Manifest:
         """Row groups of some MB; a compressed file is one, as it can only be unpacked whole."""
-        return Manifest(tuple(_shard(arrays) for arrays in zip(*self.arrays.values(), strict=True)))
+        shards: list[Shard] = []
+        for arrays in zip(*self.arrays.values(), strict=True):
+            total, row_bytes = arrays[0].shape[0], sum(array.row_bytes for array in arrays)
+            is_packed = any(array.is_packed for array in arrays)
+            rows = max(total if is_packed else _GROUP_BYTES // row_bytes, 1)
+            counts = tuple(min(rows, total - begin) for begin in range(0, total, rows))
+            sizes = tuple(count * row_bytes for count in counts)
+            identity = digest("idx", [array.identity for array in arrays])
+            shards.append(Shard(arrays[0].file.path, counts, sizes, identity))
+        return Manifest(tuple(shards))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is less safe than it could be; gzip has a checksum."""
+        plain = [name for name, arrays in self.arrays.items() if not all(array.is_packed for array in arrays)]
+        named = ", ".join(f"`{name}`" for name in plain)
+        return (f"no checksum protects {named}, as plain IDX has none; {UNPROTECTED}",) if plain else ()
 
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Copy one row group."""
         check_columns(columns, self.schema, f"the IDX data set of {row_group.name}")
         chosen = {name: self.arrays[name][row_group.shard] for name in columns}
         sizes = {name: row_group.rows * array.row_bytes for name, array in chosen.items()}
-        check_planned(
-            {name: PlannedColumn(size, size) for name, size in sizes.items()}, self.memory_limit, row_group
-        )
+        planned = {name: PlannedColumn(size, size) for name, size in sizes.items()}
+        check_planned(planned, self.memory_limit, row_group)
         begin = row_group.first - int(self.manifest.starts[row_group.number - row_group.index])
         parts = [tensor_array(array.rows(begin, begin + row_group.rows)) for array in chosen.values()]
-        for part in parts:
-            check_rows(len(part), row_group)
-        return pa.RecordBatch.from_arrays(
-            parts, schema=pa.schema([self.schema.field(name) for name in columns])
-        )
-
-
-def _shard(arrays: Sequence[IdxArray]) -> Shard:
-    total, row_bytes = arrays[0].shape[0], sum(array.row_bytes for array in arrays)
-    is_packed = any(array.is_packed for array in arrays)
-    rows = max(total, 1) if is_packed else max(_GROUP_BYTES // row_bytes, 1)
-    counts = tuple(min(rows, total - begin) for begin in range(0, total, rows))
-    identity = digest("idx", [array.identity for array in arrays])
-    return Shard(arrays[0].file.path, counts, tuple(count * row_bytes for count in counts), identity)
+        schema = pa.schema([self.schema.field(name) for name in columns])
+        return pa.RecordBatch.from_arrays(parts, schema=schema)

@@ -32,6 +32,7 @@ from headrace.sources.files import ShardFile
 from headrace.sources.hive import partition_fields
 from headrace.sources.lmdb_index import Environment, KeyPattern, open_environment
 from headrace.sources.schemas import conform, unify
+from headrace.sources.verify import UNPROTECTED
 
 _OPENERS = 8  # threads that open environments; opening mostly waits for the disk
 _SAMPLED = 16  # samples of each environment that tell its columns
@@ -220,6 +221,11 @@ class LmdbSource:
         keys = (self.options.fields, self.options.database, sorted(map(str, self.options.exclude)))
         identity = partial(digest, environment.identity, keys, codings, sorted(file.partitions.items()))
         return Shard(file.path, rows, sizes, identity)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is less safe than it could be."""
+        return (f"LMDB keeps no checksums of values; {UNPROTECTED}",)
 
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Decode one row group.

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from headrace.errors import ChangedSourceError, CorruptSourceError, OptionError
 from headrace.fingerprint import digest
 from headrace.sources.files import Stamp
-from headrace.sources.lmdb_pages import IS_DATABASE, Database, Header, Nodes, Tree, name_key, read_header
+from headrace.sources.lmdb_header import Database, Header, read_header
+from headrace.sources.lmdb_pages import IS_DATABASE, Nodes, Tree, name_key
 from headrace.sources.mapped import MappedFile, Places, windows
 
 # A row group should be worth a read and small enough for a core's cache.

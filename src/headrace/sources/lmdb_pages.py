@@ -12,7 +12,6 @@ flips within a value goes unnoticed.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,60 +21,14 @@ from numpy.typing import NDArray
 
 from headrace.errors import CorruptSourceError
 from headrace.sources.decoding import Values
+from headrace.sources.lmdb_header import DATABASE_BYTES, DEEPEST, NO_ROOT, PAGE_HEADER, Database, Header
 from headrace.sources.mapped import Bytes, MappedFile, Places, windows
 
-MAGIC = b"\xde\xc0\xef\xbe"
-MAGIC_OFFSET = 16  # behind the header that every page has
-
-_PAGE_HEADER = 16
 _NODE_HEADER = 8
-_META = struct.Struct("<IIQQ")
-_DATABASE = struct.Struct("<IHHQQQQQ")
-_TAIL = struct.Struct("<QQ")
-_META_BYTES = _PAGE_HEADER + _META.size + 2 * _DATABASE.size + _TAIL.size
-_NO_ROOT = (1 << 64) - 1
 _KINDS = 0x6F  # branch, leaf, overflow, meta, leaf of fixed keys, sub-page
-_BRANCH, _LEAF, _OVERFLOW, _META_PAGE = 0x01, 0x02, 0x04, 0x08
+_BRANCH, _LEAF, _OVERFLOW = 0x01, 0x02, 0x04
 _ON_OVERFLOW, IS_DATABASE, _HAS_DUPLICATES = 0x01, 0x02, 0x04
-_DEEPEST = 32  # liblmdb's own limit
 _AT_ONCE = 1024  # leaf pages parsed together
-
-
-@dataclass(frozen=True, slots=True)
-class Database:
-    """What a file says of one of its B+trees."""
-
-    depth: int
-    entries: int
-    root: int
-
-    @staticmethod
-    def parse(record: bytes) -> Database:
-        """Read the 48 bytes by which a tree is known."""
-        _, _, depth, _, _, _, entries, root = _DATABASE.unpack(record)
-        return Database(depth, entries, root)
-
-    def is_sound(self, last_page: int) -> bool:
-        """Whether its root can be a page of the file."""
-        is_empty = self.root == _NO_ROOT
-        return self.entries == 0 if is_empty else 2 <= self.root <= last_page and 1 <= self.depth <= _DEEPEST
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The newest of the two meta pages.
-
-    Attributes:
-        page_size: Bytes of a page.
-        last_page: Number of the last page in use.
-        transaction: Which transaction wrote it; a later one means that the file has changed.
-        main: The main database.
-    """
-
-    page_size: int
-    last_page: int
-    transaction: int
-    main: Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,80 +65,19 @@ class Nodes:
             CorruptSourceError: The record does not describe one, so its mark came by damage.
         """
         begin = int(self.data[row])
-        if int(self.sizes[row]) == _DATABASE.size and int(self.flags[row]) == IS_DATABASE:
-            database = Database.parse(self.buffer[begin : begin + _DATABASE.size].tobytes())
+        if int(self.sizes[row]) == DATABASE_BYTES and int(self.flags[row]) == IS_DATABASE:
+            database = Database.parse(self.buffer[begin : begin + DATABASE_BYTES].tobytes())
             if database.is_sound(header.last_page):
                 return database
         raise CorruptSourceError(
             f"{path}, {name_key(self.key(row))}: is marked as a named database, but describes none; the "
-            "file is "
-            "damaged, so copy or write it again"
+            "file is damaged, so copy or write it again"
         )
 
     def take(self, rows: Places | slice) -> Nodes:
         """Return the records at these places."""
         columns = (self.keys, self.key_lengths, self.data, self.sizes, self.flags)
         return Nodes(self.buffer, *(column[rows] for column in columns), counts=self.counts)
-
-
-def read_header(file: MappedFile) -> Header:
-    """Read the newest meta page and hold the file's size against it.
-
-    Raises:
-        CorruptSourceError: The file is no LMDB data file, or is shorter than its pages.
-    """
-    content = file.content()
-    page_size = _page_size(content[:_META_BYTES].tobytes(), file)
-    metas = [
-        _parse_meta(content[begin : begin + _META_BYTES].tobytes(), number, page_size, file)
-        for number, begin in enumerate((0, page_size))
-        if file.size >= begin + _META_BYTES
-    ]
-    header = max(metas, key=lambda meta: meta.transaction)
-    needed = max((header.last_page + 1) * page_size, 2 * page_size)
-    if file.size < needed:
-        raise CorruptSourceError(
-            f"{file.path}: its last used page ends at byte {needed:,}, but the file has only "
-            f"{file.size:,}; it is "
-            "cut off, so copy or write it again"
-        )
-    return header
-
-
-def _page_size(first: bytes, file: MappedFile) -> int:
-    found = first[MAGIC_OFFSET : MAGIC_OFFSET + 4]
-    if found != MAGIC:
-        hint = "it was written on a big-endian machine" if found == MAGIC[::-1] else "it is of another format"
-        raise CorruptSourceError(
-            f"{file.path}: an LMDB data file must hold {MAGIC!r} at byte {MAGIC_OFFSET}, got {found!r} in "
-            f"{file.size:,} bytes; the file is cut off, or {hint}"
-        )
-    if len(first) < _META_BYTES:
-        raise CorruptSourceError(
-            f"{file.path}: the file ends within its first page ({file.size:,} bytes); it is cut off"
-        )
-    version = int.from_bytes(first[20:24], "little")
-    if version != 1:
-        raise CorruptSourceError(f"{file.path}: LMDB data version 1 can be read, got {version}")
-    page_size = int.from_bytes(first[40:44], "little")  # kept where the free pages' tree has its padding
-    if page_size & (page_size - 1) or not 256 <= page_size <= 1 << 15:
-        raise CorruptSourceError(
-            f"{file.path}: the page size must be a power of two of at most 32,768, got {page_size}; the "
-            "file is "
-            "damaged, or was written by a 32-bit program"
-        )
-    return page_size
-
-
-def _parse_meta(page: bytes, number: int, page_size: int, file: MappedFile) -> Header:
-    magic, version, _, _ = _META.unpack_from(page, _PAGE_HEADER)
-    flags = int.from_bytes(page[10:12], "little")
-    if magic.to_bytes(4, "little") != MAGIC or version != 1 or not flags & _META_PAGE:
-        raise CorruptSourceError(f"{file.path}: page {number} must be a meta page; the file is damaged")
-    begin = _PAGE_HEADER + _META.size + _DATABASE.size
-    main = Database.parse(page[begin : begin + _DATABASE.size])
-    last_page, transaction = _TAIL.unpack_from(page, begin + _DATABASE.size)
-    return Header(page_size, last_page, transaction, main)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,20 +135,20 @@ class Tree:
         pages = _gather_ints(nodes.buffer, nodes.data[is_large], 8)
         lengths = nodes.sizes[is_large]
         outside = (pages < 2) | (pages > self.header.last_page)
-        outside |= pages * size + _PAGE_HEADER + lengths > file.size
+        outside |= pages * size + PAGE_HEADER + lengths > file.size
         if bool(outside.any()):
             row = int(np.flatnonzero(is_large)[outside][0])
             raise _damaged(file, f"the value of {label(row)} lies outside the file")
         places = pages * size
-        fields = windows(nodes.buffer, _PAGE_HEADER)[places]
+        fields = windows(nodes.buffer, PAGE_HEADER)[places]
         owners, kinds = fields[:, :8].copy().view("<i8").ravel(), fields[:, 10:12].copy().view("<u2").ravel()
         counts = fields[:, 12:16].copy().view("<u4").ravel().astype(np.int64)
-        wrong = (owners != pages) | (kinds & _KINDS != _OVERFLOW) | (counts * size - _PAGE_HEADER < lengths)
+        wrong = (owners != pages) | (kinds & _KINDS != _OVERFLOW) | (counts * size - PAGE_HEADER < lengths)
         if bool(wrong.any()):
             row = int(np.flatnonzero(is_large)[wrong][0])
             raise _damaged(file, f"the overflow page of {label(row)} is another page")
         offsets = nodes.data.copy()
-        offsets[is_large] = places + _PAGE_HEADER
+        offsets[is_large] = places + PAGE_HEADER
         return Values(nodes.buffer, offsets, nodes.sizes, label)
 
 
@@ -282,11 +174,11 @@ def name_key(key: bytes) -> str:
 
 def find_leaves(file: MappedFile, header: Header, database: Database) -> Places:
     """Walk down the branch pages, level by level, to the numbers of the leaf pages in key order."""
-    if database.root == _NO_ROOT:
+    if database.root == NO_ROOT:
         if database.entries:
             raise _damaged(file, f"{database.entries} records are promised, but there is no page")
         return np.empty(0, np.int64)
-    if not 1 <= database.depth <= _DEEPEST:
+    if not 1 <= database.depth <= DEEPEST:
         raise _damaged(file, f"a tree of depth {database.depth} cannot be")
     level = np.array([min(database.root, 1 << 62)], np.int64)
     _check_numbers(file, header, level)
@@ -347,21 +239,21 @@ def _parse_pages(
     """
     size = header.page_size
     buffer, begins = file.content(), numbers * size
-    fields = windows(buffer, _PAGE_HEADER)[begins]
+    fields = windows(buffer, PAGE_HEADER)[begins]
     owners, shorts = (
         fields[:, :8].copy().view("<i8").ravel(),
         fields[:, 8:].copy().view("<u2").astype(np.int64),
     )
     lower, upper = shorts[:, 2], shorts[:, 3]
     wrong = (owners != numbers) | (shorts[:, 1] & _KINDS != kind) | (lower & 1 != 0)
-    wrong |= (lower <= _PAGE_HEADER) | (lower > upper) | (upper > size)
+    wrong |= (lower <= PAGE_HEADER) | (lower > upper) | (upper > size)
     if bool(wrong.any()):
         what = "branch" if kind == _BRANCH else "leaf"
         raise _damaged(file, f"page {int(numbers[wrong][0])} is no sound {what} page")
-    counts = (lower - _PAGE_HEADER) // 2
+    counts = (lower - PAGE_HEADER) // 2
     page_of = np.repeat(np.arange(len(numbers)), counts)
     slots = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-    pointers = _gather_ints(buffer, begins[page_of] + _PAGE_HEADER + 2 * slots, 2)
+    pointers = _gather_ints(buffer, begins[page_of] + PAGE_HEADER + 2 * slots, 2)
     if bool(((pointers < upper[page_of]) | (pointers + _NODE_HEADER > size)).any()):
         raise _damaged(file, "a record begins outside its page")
     places = begins[page_of] + pointers

@@ -10,26 +10,45 @@ from headrace.errors import CorruptSourceError, OptionError, SourceError
 from headrace.sources.base import Source
 from headrace.sources.files import Paths, ShardFile, find_files
 from headrace.sources.formats import FORMATS, Format, claimed_format, describe_unknown, tell_format
+from headrace.sources.verify import check_hashes
 
 _SHOWN = 5
 _HEAD_BYTES = 4096
 _BY_NAME = {format.name: format for format in FORMATS}
 
 
-def open_source(paths: Paths, format: str | None, options: Any, memory_limit: int) -> Source:
+def open_source(
+    paths: Paths, format: str | None, options: Any, memory_limit: int, verify: bool = False
+) -> Source:
     """Find the files, tell their format and open them.
 
     Raises:
-        SourceError: Nothing lies there, or what lies there cannot be read.
+        SourceError: Nothing lies there, or what lies there cannot be read, or differs from its
+            content hashes.
         OptionError: The format is unknown, or the options belong to another one.
+    """
+    files = list_files(paths, format)
+    verified = check_hashes(paths, files) if verify else {}
+    kind = _sniff(files) if format is None else _BY_NAME[format]
+    source = kind.open(files, options, memory_limit)
+    for path, stamp in verified.items():  # the source has looked at it since
+        stamp.check(path)
+    return source
+
+
+def list_files(paths: Paths, format: str | None) -> list[ShardFile]:
+    """Find the files of a data set, in order.
+
+    Raises:
+        SourceError: Nothing lies there.
+        OptionError: The format is unknown.
     """
     if format is not None and format not in _BY_NAME:
         raise OptionError(f"`format` must be one of {', '.join(_BY_NAME)}, got {format!r}")
     files = [file for file in find_files(paths) if not _is_lock_file(file.path)]
-    kind = _sniff(files) if format is None else _BY_NAME[format]
     if len(files) > 1 and format is not None:
-        files = [file for file in files if file.path.lower().endswith(kind.suffixes)] or files
-    return kind.open(files, options, memory_limit)
+        files = [file for file in files if file.path.lower().endswith(_BY_NAME[format].suffixes)] or files
+    return files
 
 
 def _sniff(files: Sequence[ShardFile]) -> Format:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,16 +17,19 @@ from headrace.errors import CorruptSourceError, HeadraceError, MemoryLimitError,
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
 from headrace.sources.base import check_columns, check_rows
-from headrace.sources.budget import check_planned, count_values, decode, plan_bytes
+from headrace.sources.budget import check_planned, count_values, decode, leaves_of, plan_bytes
 from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.hive import partition_fields
+from headrace.sources.parquet_probe import check_chunks
 from headrace.sources.schemas import conform, unify
+from headrace.sources.verify import UNPROTECTED
 
 # Footers up to this size arrive with the first read of a file's tail.
 _TAIL_BYTES = 1 << 16
 _MAGIC = b"PAR1"
 _MOST_ROWS = 1 << 40  # of one row group; no file holds as many, so a footer that says more is damaged
 _MOST_BYTES = 1 << 50
+_PAGE_HEAD_BYTES = 32  # the first four numbers of a page's header take fewer
 _OPENERS = 8  # threads that read footers; opening waits for the disk, not for a core
 
 
@@ -83,6 +87,9 @@ class ParquetSource:
     options: ParquetOptions
     memory_limit: int
     _partitions: dict[str, pa.DataType] = field(init=False, repr=False)
+    _checked: set[tuple[object, ...]] = field(
+        default_factory=set["tuple[object, ...]"], init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_partitions", partition_fields(self.files))
@@ -130,6 +137,17 @@ class ParquetSource:
             )
         )
 
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What is less safe than it could be, told by the first page of the first shard that has any."""
+        if not self.options.verify_checksums:
+            return (f"`verify_checksums=False` leaves out page checksums; {UNPROTECTED}",)
+        for file, footer in zip(self.files, self.footers, strict=True):
+            if footer.metadata.num_row_groups and footer.metadata.num_columns:
+                is_protected = _has_page_checksum(file.path, footer)
+                return () if is_protected else (f"the pages of {file.path} have no checksums; {UNPROTECTED}",)
+        return ()
+
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Decode one row group of one file."""
         check_columns(columns, self.schema, f"the Parquet data set of {row_group.name}")
@@ -154,6 +172,7 @@ class ParquetSource:
         """Decode the columns, within the memory limit."""
         if not columns:
             return pa.table({})
+        self._check_chunks(footer, row_group.shard, row_group.index, columns)
         # Where a footer promises too few rows, the decoder leaves out the others without a word.
         for name, count in count_values(footer.metadata, row_group.index, footer.schema, columns).items():
             check_rows(count, row_group, name)
@@ -169,6 +188,13 @@ class ParquetSource:
             arrow_extensions_enabled=True,
         ) as file:
             return decode(file, row_group, planned, footer.schema, self.memory_limit)
+
+    def _check_chunks(self, footer: Footer, shard: int, index: int, columns: Sequence[str]) -> None:
+        key = (shard, index, *columns)
+        if key not in self._checked:
+            leaves = [number for _, number in leaves_of(columns, footer.metadata, footer.schema)]
+            check_chunks(footer.metadata, index, leaves, footer.stamp.size)
+            self._checked.add(key)
 
     def _explained(
         self, error: Exception, footer: Footer, row_group: RowGroup, columns: list[str]
@@ -229,6 +255,21 @@ def read_footer(path: str) -> Footer:
     return Footer(metadata, schema, digest("parquet", stamp.size, contents), stamp)
 
 
+def _has_page_checksum(path: str, footer: Footer) -> bool:
+    """Whether the first page of a file has one, which its footer does not tell."""
+    try:
+        check_chunks(footer.metadata, 0, [0], footer.stamp.size)
+        chunk = footer.metadata.row_group(0).column(0)
+        with open(path, "rb") as file:
+            file.seek(chunk.dictionary_page_offset or chunk.data_page_offset)
+            head = file.read(_PAGE_HEAD_BYTES)
+    except OSError as error:
+        raise SourceError(f"{path}: its first page cannot be read: {error}") from error
+    # Thrift's compact encoding: the type, two sizes, then the checksum or what comes after it.
+    numbers = re.match(rb"(?:\x15[\x80-\xff]*[\x00-\x7f]){3}", head, re.DOTALL)
+    return numbers is not None and head[numbers.end() : numbers.end() + 1] == b"\x15"
+
+
 def _shard(file: ShardFile, footer: Footer, fixed: int, has_variable: bool) -> Shard:
     metadata = footer.metadata
     try:
@@ -241,6 +282,12 @@ def _shard(file: ShardFile, footer: Footer, fixed: int, has_variable: bool) -> S
     if any(count < 0 or count > _MOST_ROWS for count in rows):
         worst = min(rows) if min(rows) < 0 else max(rows)
         raise CorruptSourceError(f"{file.path}: a row group cannot hold {worst} rows; the footer is damaged")
+    # Of lists alone nothing else tells that there are more rows. Some writers leave the total at 0.
+    if metadata.num_rows not in (0, sum(rows)):
+        raise CorruptSourceError(
+            f"{file.path}: the footer counts {metadata.num_rows:,} rows in all, but {sum(rows):,} in its row "
+            "groups; the file is damaged, so write it again"
+        )
     sizes = tuple(min(count * fixed + variable, _MOST_BYTES) for count, variable in sized)
     return Shard(file.path, rows, sizes, digest(footer.identity, sorted(file.partitions.items())))
 

@@ -27,6 +27,7 @@ from headrace.sources.files import ShardFile
 from headrace.sources.hive import partition_fields
 from headrace.sources.schemas import conform, unify
 from headrace.sources.text_scan import Grammar, Sample, TextFile, count_lines, scan_text
+from headrace.sources.verify import UNPROTECTED
 
 _OPENERS = 8
 _SAMPLED = 1 << 20  # bytes of each file, by which types are told
@@ -110,7 +111,7 @@ class TextSource:
         """What cannot be seen in such files."""
         return (
             f"{self.grammar.title} has neither length nor checksum: a file that lost whole records at its "
-            "end, or in which a value was damaged, cannot be told from a sound one",
+            f"end reads as a shorter one; {UNPROTECTED}",
         )
 
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headrace.errors import SchemaError
+from headrace.errors import SchemaError, UndecodableError
 from headrace.sources.building import Failures, build_column, infer_columns, tensor_array, tensor_type
-from headrace.sources.decoding import Binary, Decoder, Types, UndecodableError, Values
+from headrace.sources.decoding import Binary, Decoder, Types, Values
 from headrace.sources.protobuf import unpack_varints
 from headrace.sources.tf_example import (
     BYTES_LIST,

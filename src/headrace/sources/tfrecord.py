@@ -13,12 +13,13 @@ import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from headrace.errors import (
     CorruptSourceError,
@@ -26,6 +27,7 @@ from headrace.errors import (
     MissingDependencyError,
     OptionError,
     SourceError,
+    UndecodableError,
 )
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
@@ -33,12 +35,13 @@ from headrace.sources.base import check_columns, check_rows
 from headrace.sources.budget import PlannedColumn, check_planned
 from headrace.sources.building import value_bytes
 from headrace.sources.codings import make_decoder
-from headrace.sources.decoding import Coding, Decoder, Types, UndecodableError, Values, located
+from headrace.sources.decoding import Coding, Decoder, Types, Values, located
 from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.hive import partition_fields
 from headrace.sources.inflate import inflate, is_gzip
 from headrace.sources.schemas import conform, unify
 from headrace.sources.tf_columns import Examples
+from headrace.sources.verify import UNPROTECTED
 
 _GROUP_BYTES, _GROUP_ROWS = 1 << 23, 1 << 16
 _HEADER, _FOOTER = 12, 4
@@ -171,18 +174,14 @@ class TfRecordSource:
             try:
                 if self.scans[shard].rows:
                     group = self.manifest[sum(len(scan.rows) for scan in self.scans[:shard])]
-                    found[file.path] = self._decoder.infer(self._records(group, _SAMPLED))
+                    found[file.path] = self._decoder.infer(self._records(group))
             except HeadraceError as error:
                 raise located(error, file.path) from error
         named = [
-            pa.schema([(self._column(name), kind) for name, kind in types.items()])
-            for types in found.values()
+            pa.schema([(name or _RECORD, kind) for name, kind in types.items()]) for types in found.values()
         ]
         schema = unify(named, list(found), "error") if named else pa.schema([])
         return dict(zip(schema.names, schema.types, strict=True))
-
-    def _column(self, part: str) -> str:
-        return part or _RECORD
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -203,11 +202,27 @@ class TfRecordSource:
             shards.append(Shard(file.path, scan.rows, sizes, identity))
         return Manifest(tuple(shards))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is less safe than it could be."""
+        bare = "" if self.options.verify_checksums else "no checksum is verified, and "
+        return (f"{bare}a file that was cut between two records reads as a shorter one; {UNPROTECTED}",)
+
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Decode one row group.
 
         Raises:
             UndecodableError: Some records cannot be decoded; its `rows` says which.
+        """
+        return self.read_rows(row_group, np.arange(row_group.rows), columns)
+
+    def read_rows(
+        self, row_group: RowGroup, rows: NDArray[np.int64], columns: Sequence[str]
+    ) -> pa.RecordBatch:
+        """Decode some rows of one row group, in the order given; damage in the others is passed over.
+
+        Raises:
+            UndecodableError: Some records cannot be decoded; its `rows` are places in `rows`.
         """
         check_columns(columns, self.schema, f"the TFRecord data set of {row_group.name}")
         file, scan = self.files[row_group.shard], self.scans[row_group.shard]
@@ -216,7 +231,7 @@ class TfRecordSource:
         if self.options.content == "bytes" and set(self._types) == {_RECORD}:
             parts = {"": self._types[_RECORD]} if _RECORD in columns else {}
         try:
-            decoded = self._decode(row_group, parts)
+            decoded = self._decode(row_group, parts, rows)
         except HeadraceError as error:
             scan.stamp.check(file.path)
             raise located(error, file.path, row_group) from error
@@ -224,58 +239,55 @@ class TfRecordSource:
             scan.stamp.check(file.path)
             raise CorruptSourceError(f"{row_group}: cannot be decoded: {error}") from error
         scan.stamp.check(file.path)
-        arrays = {self._column(name): array for name, array in decoded.items()}
+        arrays = {name or _RECORD: array for name, array in decoded.items()}
+        counted = replace(row_group, rows=len(rows))
         for array in arrays.values():
-            check_rows(len(array), row_group)
+            check_rows(len(array), counted)
         given = {name: file.partitions.get(name) for name in self._partitions}
         wanted = pa.schema([self.schema.field(name) for name in columns])
-        return conform(pa.table(arrays), wanted, row_group, given)
+        return conform(pa.table(arrays), wanted, counted, given)
 
-    def _decode(self, row_group: RowGroup, parts: Types) -> dict[str, pa.Array]:
+    def _decode(self, row_group: RowGroup, parts: Types, rows: NDArray[np.int64]) -> dict[str, pa.Array]:
         widths = {name: value_bytes(kind) * row_group.rows for name, kind in parts.items()}
-        planned = {"the records": row_group.nbytes} | {
-            f"{name}, decoded": size for name, size in widths.items()
-        }
+        planned = {"the records": row_group.nbytes}
+        planned |= {f"{name}, decoded": size for name, size in widths.items()}
         limits = {name: PlannedColumn(size, size) for name, size in planned.items()}
         check_planned(limits, self.memory_limit, row_group)
-        values = self._records(row_group)
+        values = self._records(row_group, rows)
         decoder = self._decoder
         if isinstance(decoder, Examples) and len(parts) < len(self._types):
-            wanted = {
-                name.split(".")[0] if name.split(".")[0] in decoder.decoders else name for name in parts
-            }
+            heads = {name: name.split(".")[0] for name in parts}
+            wanted = {head if head in decoder.decoders else name for name, head in heads.items()}
             decoder = Examples(tuple(wanted), decoder.decoders, decoder.shapes, decoder.is_strict)
         return decoder.decode(values, parts)
 
-    def _records(self, row_group: RowGroup, most: int | None = None) -> Values:
-        """Read the records of a row group and verify their checksums."""
+    def _records(self, row_group: RowGroup, rows: NDArray[np.int64] | None = None) -> Values:
+        """Read some records and verify their checksums; by default the first ones, unverified."""
         path, scan = self.files[row_group.shard].path, self.scans[row_group.shard]
         begin, end = scan.begins[row_group.index : row_group.index + 2]
         data = inflate(path, self.memory_limit) if scan.is_packed else _read(path, begin, end - begin)
-        first = row_group.first - int(self.manifest.starts[row_group.number - row_group.index])
-        label = partial(_label, first)
-        crc = crc32c() if self.options.verify_checksums else None
-        offsets: list[int] = []
-        lengths: list[int] = []
-        failed: list[int] = []
-        place = 0
-        while place < len(data) and (most is None or len(offsets) < most):
+        places: list[tuple[int, int]] = []
+        place, most = 0, row_group.rows + 1 if rows is not None else _SAMPLED
+        while place < len(data) and len(places) < most:
             length = int.from_bytes(data[place : place + 8], "little")
             stop = place + _HEADER + length
             if stop + _FOOTER > len(data):
                 raise CorruptSourceError(f"{row_group}: the records are others than when the file was opened")
-            if crc is not None and masked(crc(data[place + _HEADER : stop])) != data[stop : stop + _FOOTER]:
-                failed.append(len(offsets))
-            offsets.append(place + _HEADER)
-            lengths.append(length)
+            places.append((place + _HEADER, stop))
             place = stop + _FOOTER
-        if failed and most is None:
-            raise UndecodableError.at(
-                failed, label(failed[0]), "its bytes do not have the checksum that is stored"
-            )
-        if most is None:
-            check_rows(len(offsets), row_group)
-        return Values(np.frombuffer(data, np.uint8), np.array(offsets), np.array(lengths), label)
+        if rows is not None:
+            check_rows(len(places), row_group)
+        chosen = np.arange(len(places)) if rows is None else rows
+        spans = np.array(places, np.int64).reshape(-1, 2)[chosen]
+        first = row_group.first - int(self.manifest.starts[row_group.number - row_group.index])
+        label = partial(_label, first + chosen)
+        if rows is not None and self.options.verify_checksums:
+            crc = crc32c()
+            ends = enumerate(spans.tolist())
+            if failed := [n for n, (a, b) in ends if masked(crc(data[a:b])) != data[b : b + _FOOTER]]:
+                reason = "its bytes do not have the checksum that is stored"
+                raise UndecodableError.at(failed, label(failed[0]), reason)
+        return Values(np.frombuffer(data, np.uint8), spans[:, 0], spans[:, 1] - spans[:, 0], label)
 
 
 def scan_file(path: str, verify: bool, limit: int) -> RecordFile:
@@ -314,19 +326,14 @@ def _scan(
     while place < size:
         length = int.from_bytes(head[:8], "little")
         if len(head) < _HEADER or (crc is not None and masked(crc(head[:8])) != head[8:]):
-            what = (
-                "ends within the header of"
-                if len(head) < _HEADER
-                else "has a damaged length (by its checksum) in"
-            )
-            raise CorruptSourceError(
-                f"{path}: the file {what} record {count}, at byte {place:,}; it is cut off or damaged"
-            )
+            is_short = len(head) < _HEADER
+            what = "ends within the header of" if is_short else "has a damaged length (by its checksum) in"
+            where = f"record {count}, at byte {place:,}"
+            raise CorruptSourceError(f"{path}: the file {what} {where}; it is cut off or damaged")
         if place + _HEADER + length + _FOOTER > size:
             raise CorruptSourceError(
                 f"{path}: record {count} takes {length:,} bytes from byte {place + _HEADER:,} on, but the "
-                "file ends at "
-                f"{size:,}; it is cut off, so copy or write it again"
+                f"file ends at {size:,}; it is cut off, so copy or write it again"
             )
         if not is_one_group and (place - begins[-1] >= _GROUP_BYTES or rows[-1] >= _GROUP_ROWS):
             begins.append(place)
@@ -381,5 +388,5 @@ def _read(path: str, begin: int, length: int) -> bytes:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _label(first: int, row: int) -> str:
-    return f"record {first + row}"
+def _label(records: NDArray[np.int64], row: int) -> str:
+    return f"record {records[row]}"

@@ -1,0 +1,65 @@
+"""Footers that contradict themselves, found before pyarrow ends the process over them.
+
+Where the sizes that a footer keeps of a column do not fit its schema, `RowGroupMetaData.column` lets an
+exception of C++ through, which nobody can catch. A reader meets the same contradiction as an error,
+before it reads anything.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_REACHED = "the footer is sound as far as bytes are needed"
+_BUFFER_BYTES = 4096  # a column is read in pieces, and not as a whole when its reader is made
+
+
+def check_chunks(metadata: pq.FileMetaData, index: int, leaves: Sequence[int], size: int) -> None:
+    """Make readers for some columns of a row group, without reading a byte.
+
+    Args:
+        metadata: The footer.
+        index: Which row group.
+        leaves: Numbers of its columns.
+        size: Bytes of the file.
+
+    Raises:
+        OSError: The footer contradicts itself.
+    """
+    with pq.ParquetFile(
+        pa.PythonFile(_NoBytes(size), mode="r"), metadata=metadata, buffer_size=_BUFFER_BYTES
+    ) as file:
+        try:
+            file.reader.read_row_group(index, column_indices=list(leaves), use_threads=False)
+        except OSError as error:
+            if _REACHED not in str(error):
+                raise
+
+
+class _NoBytes(io.RawIOBase):
+    """A file of which nothing can be read but its size."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size, self._place = size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        self._place = start + offset
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def read(self, size: int = -1) -> bytes:
+        raise OSError(_REACHED)
