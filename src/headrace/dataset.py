@@ -29,6 +29,7 @@ from headrace.prepare.base import Step
 from headrace.prepare.columns import Drop, Map, Rename, Select, WithColumns
 from headrace.prepare.pack import Pack
 from headrace.prepare.padding import Padding, PadTo
+from headrace.selecting.verbs import SampleVerbs
 from headrace.sources.base import Source
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(SampleVerbs):
     """Samples and what is done to them, as a value.
 
     Immutable, thread-safe, and picklable if its functions are. Make one with `hr.open`,

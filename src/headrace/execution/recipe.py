@@ -16,7 +16,7 @@ from headrace.execution.stats import Stats, measured
 from headrace.fingerprint import digest
 from headrace.manifest import RowGroup
 from headrace.prepare.base import Names, Step, from_frame, names_after, to_frame
-from headrace.prepare.columns import Drop, Rename, Select
+from headrace.prepare.columns import Drop, Rename, Select, WithColumns
 from headrace.prepare.pack import Laid, Pack, lay_out
 from headrace.prepare.threads import is_polars_dead
 from headrace.sources.base import Layout, Source, SupportsCopy, check_rows
@@ -69,18 +69,29 @@ class Recipe:
         return names_after(self.steps, tuple(self.source.schema.names))
 
     @cached_property
+    def origins(self) -> Mapping[str, str]:
+        """Columns after the last step that no step has changed, and what the source calls each of them."""
+        origins = {name: name for name in self.source.schema.names}
+        for step in self.steps:
+            made = step.made if isinstance(step, WithColumns) else ()
+            if not isinstance(step, (*_PROJECTIONS, WithColumns)) or made is None:
+                return {}
+            if isinstance(step, Rename):
+                origins = {step.mapping.get(name, name): origin for name, origin in origins.items()}
+            elif isinstance(step, (Select, Drop)):
+                kept = step.columns if isinstance(step, Select) else origins.keys() - set(step.columns)
+                origins = {name: origin for name, origin in origins.items() if name in kept}
+            else:
+                origins = {name: origin for name, origin in origins.items() if name not in made}
+        return origins
+
+    @cached_property
     def untouched(self) -> Mapping[str, Untouched]:
         """The delivered columns that are copied as they lie, by the name of their array."""
         source, pack = self.source, self.pack
         if self.needs_frame or self.keep_arrow or not isinstance(source, SupportsCopy) or self.names is None:
             return {}
-        layouts = source.layouts
-        origins = {name: name for name in source.schema.names}
-        for step in self.steps:
-            if isinstance(step, Rename):
-                origins = {step.mapping.get(name, name): origin for name, origin in origins.items()}
-            else:
-                origins = {name: origins[name] for name in step.output_names(tuple(origins)) or ()}
+        layouts, origins = source.layouts, self.origins
         alone = {name: name for name in origins} if pack is None else pack.unchanged
         found = {
             array: Untouched(source, origins[name], layouts[origins[name]])
@@ -112,6 +123,11 @@ class Recipe:
     def columns(self) -> tuple[str, ...]:
         """Which of the source's columns are read."""
         return self._narrowed[1]
+
+    @property
+    def needed(self) -> tuple[Step, ...]:
+        """The steps without what nobody wants."""
+        return self._narrowed[0]
 
     @cached_property
     def needs_frame(self) -> bool:
