@@ -43,7 +43,7 @@ class Select:
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the chosen columns."""
-        return frame.select(self.columns)
+        return frame[list(self.columns)]
 
 
 @dataclass(frozen=True, slots=True)

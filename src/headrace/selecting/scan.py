@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from headrace.execution.executors import Executor, Threads
 from headrace.execution.recipe import Recipe
 from headrace.manifest import Manifest, RowGroup
-from headrace.planning.concatenation import concatenate
 from headrace.planning.idset import IdSet, pack_bits
 from headrace.selecting.progress import Progress, follow
 from headrace.sources.statistics import SupportsLookup
+
+Words = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +44,27 @@ class Scan:
     recipe: Recipe
     keys: tuple[Key, ...] = ()
 
-    def __call__(self, row_group: RowGroup) -> IdSet:
-        """Read a row group, if it may hold the keys; the ids returned begin at 0."""
+    def __call__(self, row_group: RowGroup) -> Words | None:
+        """Read a row group, if it may hold the keys; None if no sample matches, else a bit for each."""
         source = self.recipe.source
         if isinstance(source, SupportsLookup) and any(
             source.lacks(row_group, key.column, key.values) for key in self.keys
         ):
-            return nothing(row_group.rows)
-        column = self.recipe.frame(row_group).column(0)
-        if column.offset:
-            return IdSet.of_mask(column.to_numpy(zero_copy_only=False))
-        # Arrow holds truth values as bits already, in the order in which the set has them.
-        packed = np.zeros(-(-row_group.rows // 64) * 8, np.uint8)
-        stored = np.frombuffer(column.buffers()[1], np.uint8, -(-row_group.rows // 8))
-        packed[: len(stored)] = stored
-        words = packed.view("<u8").astype(np.uint64, copy=False)
-        if row_group.rows % 64:
-            words[-1] &= pack_bits(np.ones(row_group.rows % 64, np.bool_))[0]
-        return IdSet.of_words(words, row_group.rows)
+            return None
+        return _bits(self.recipe.frame(row_group).column(0))
+
+
+def _bits(column: pa.BooleanArray) -> Words:
+    """Return truth values as words; Arrow holds them as bits already, in the same order."""
+    rows = len(column)
+    if column.offset % 8:
+        return pack_bits(column.to_numpy(zero_copy_only=False))
+    packed = np.zeros(-(-rows // 64) * 8, np.uint8)
+    size = -(-rows // 8)
+    packed[:size] = np.frombuffer(column.buffers()[1], np.uint8, size, column.offset // 8)
+    if rows % 8:
+        packed[size - 1] &= (1 << rows % 8) - 1
+    return packed.view("<u8").astype(np.uint64, copy=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ class ScanOptions:
 def run_scan(
     scan: Scan, manifest: Manifest, to_read: Sequence[int], whole: Sequence[int], options: ScanOptions
 ) -> IdSet:
-    """Collect the ids of all samples that match.
+    """Collect the ids of all samples that match; takes a bit for each sample that there is.
 
     Args:
         scan: What to run.
@@ -87,22 +92,24 @@ def run_scan(
         whole: Numbers of those of which every sample matches.
         options: Where to run.
     """
-    parts = [nothing(int(rows)) for rows in np.diff(manifest.starts)]
-    for number in whole:
-        parts[number] = everything(parts[number].total)
-    executor = options.executor or Threads()
+    from headrace.planning.bit_kernels import set_runs
+
+    words = np.zeros(-(-manifest.total // 64) + 1, np.uint64)  # one more, for what a part is shifted beyond
+    known = np.asarray(whole, np.int64)
+    set_runs(words, manifest.starts[known], manifest.starts[known + 1])
     wanted = [manifest[number] for number in to_read]
-    results = executor.map(scan, wanted)
-    for number, found in zip(to_read, follow(results, len(wanted), options.progress), strict=True):
-        parts[number] = found
-    return concatenate(parts)
+    results = (options.executor or Threads()).map(scan, wanted)
+    for row_group, found in zip(wanted, follow(results, len(wanted), options.progress), strict=True):
+        if found is not None:
+            _place(words, found, row_group.first)
+    return IdSet.of_words(words[:-1], manifest.total)
 
 
-def nothing(total: int) -> IdSet:
-    """Return the empty set."""
-    return IdSet.of_ids(np.zeros(0, np.int64), total)
-
-
-def everything(total: int) -> IdSet:
-    """Return the set of all ids."""
-    return IdSet.of_runs(np.array([0]), np.array([total]), total)
+def _place(words: Words, part: Words, start: int) -> None:
+    """Set the bits of a part, moved to where it starts."""
+    first, shift = divmod(start, 64)
+    if not shift:
+        words[first : first + len(part)] |= part
+        return
+    words[first : first + len(part)] |= part << np.uint64(shift)
+    words[first + 1 : first + 1 + len(part)] |= part >> np.uint64(64 - shift)

@@ -148,6 +148,8 @@ def _leaves_of(
 
 def _owners(metadata: pq.FileMetaData, schema: pa.Schema) -> list[str]:
     """Name each leaf's column; its path alone does not tell, since names may hold dots."""
+    if len(schema) == metadata.num_columns:  # each column has a leaf, so none has two
+        return schema.names
     owners = [field.name for field in schema for _ in range(_count_leaves(field.type))]
     if len(owners) == metadata.num_columns:
         return owners
