@@ -113,7 +113,8 @@ class Recipe:
         narrowed: list[Step] = []
         for step, before in zip(reversed(self.steps), reversed(names[:-1]), strict=True):
             kept, wanted = step.narrow(before, wanted)
-            narrowed.append(kept)
+            if not isinstance(kept, WithColumns) or kept.expressions:
+                narrowed.append(kept)
         schema = tuple(self.source.schema.names)
         columns = tuple(name for name in schema if wanted is None or name in wanted)
         # One column at least, so that a row group of constants still knows its rows.

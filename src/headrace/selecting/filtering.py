@@ -78,7 +78,12 @@ def _checked(ds: Selectable, predicates: Sequence[Any]) -> list[pl.Expr]:
             given = frame.select(predicate).dtypes
         except pl.exceptions.PolarsError as error:
             raise SchemaError(f"`{predicate}` does not fit the columns' types: {error}") from error
-        if any(dtype != pl.Boolean for dtype in given):
+        if len(given) != 1:
+            raise OptionError(
+                f"`{predicate}` asks {len(given)} questions; say by `pl.all_horizontal` or "
+                "`pl.any_horizontal` whether all or one must be true"
+            )
+        if given[0] != pl.Boolean:
             raise OptionError(f"a predicate must be true or false, but `{predicate}` gives {given[0]}")
     return flat
 
@@ -87,9 +92,7 @@ def _matching(recipe: Recipe, predicates: Sequence[pl.Expr]) -> Recipe:
     """Make the recipe of one column that is true where all predicates are."""
     import polars as pl
 
-    joined = predicates[0]
-    if len(predicates) > 1 or joined.meta.has_multiple_outputs():
-        joined = pl.all_horizontal(predicates)
+    joined = predicates[0] if len(predicates) == 1 else pl.all_horizontal(predicates)
     matches = WithColumns((joined.fill_null(value=False).alias(_MATCHES),))
     return replace(recipe, steps=(*recipe.steps, matches, Select((_MATCHES,))), pack=None, keep_arrow=False)
 

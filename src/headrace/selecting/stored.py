@@ -100,7 +100,7 @@ def _load(path: Path, total: int) -> IdSet | None:
     """
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as entry:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as entry:
         kind, promised, count = str(entry["kind"]), str(entry["digest"]), int(entry["total"])
         arrays = [entry[f"array_{number}"] for number in range(len(entry.files) - 3)]
     if count != total:
