@@ -18,7 +18,7 @@ from headrace.execution.stats import Stats, measured
 from headrace.fingerprint import digest
 from headrace.manifest import RowGroup
 from headrace.prepare.base import Names, Step, from_frame, names_after, to_frame
-from headrace.prepare.columns import Drop, Rename, Select
+from headrace.prepare.columns import Drop, Rename, Select, WithColumns
 from headrace.prepare.pack import Laid, Pack, lay_out
 from headrace.prepare.threads import is_polars_dead
 from headrace.sources.base import Layout, Source, SupportsCopy, SupportsReadRows, check_rows
@@ -73,18 +73,29 @@ class Recipe:
         return names_after(self.steps, tuple(self.source.schema.names))
 
     @cached_property
+    def origins(self) -> Mapping[str, str]:
+        """Columns after the last step that no step has changed, and what the source calls each of them."""
+        origins = {name: name for name in self.source.schema.names}
+        for step in self.steps:
+            made = step.made if isinstance(step, WithColumns) else ()
+            if not isinstance(step, (*_PROJECTIONS, WithColumns)) or made is None:
+                return {}
+            if isinstance(step, Rename):
+                origins = {step.mapping.get(name, name): origin for name, origin in origins.items()}
+            elif isinstance(step, (Select, Drop)):
+                kept = step.columns if isinstance(step, Select) else origins.keys() - set(step.columns)
+                origins = {name: origin for name, origin in origins.items() if name in kept}
+            else:
+                origins = {name: origin for name, origin in origins.items() if name not in made}
+        return origins
+
+    @cached_property
     def untouched(self) -> Mapping[str, Untouched]:
         """The delivered columns that are copied as they lie, by the name of their array."""
         source, pack = self.source, self.pack
         if self.needs_frame or self.keep_arrow or not isinstance(source, SupportsCopy) or self.names is None:
             return {}
-        layouts = source.layouts
-        origins = {name: name for name in source.schema.names}
-        for step in self.steps:
-            if isinstance(step, Rename):
-                origins = {step.mapping.get(name, name): origin for name, origin in origins.items()}
-            else:
-                origins = {name: origins[name] for name in step.output_names(tuple(origins)) or ()}
+        layouts, origins = source.layouts, self.origins
         alone = {name: name for name in origins} if pack is None else pack.unchanged
         found = {
             array: Untouched(source, origins[name], layouts[origins[name]])
@@ -106,7 +117,8 @@ class Recipe:
         narrowed: list[Step] = []
         for step, before in zip(reversed(self.steps), reversed(names[:-1]), strict=True):
             kept, wanted = step.narrow(before, wanted)
-            narrowed.append(kept)
+            if not isinstance(kept, WithColumns) or kept.expressions:
+                narrowed.append(kept)
         schema = tuple(self.source.schema.names)
         columns = tuple(name for name in schema if wanted is None or name in wanted)
         # One column at least, so that a row group of constants still knows its rows.
@@ -116,6 +128,11 @@ class Recipe:
     def columns(self) -> tuple[str, ...]:
         """Which of the source's columns are read."""
         return self._narrowed[1]
+
+    @property
+    def needed(self) -> tuple[Step, ...]:
+        """The steps without what nobody wants."""
+        return self._narrowed[0]
 
     @cached_property
     def needs_frame(self) -> bool:

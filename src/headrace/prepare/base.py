@@ -82,6 +82,8 @@ def to_frame(batch: pa.RecordBatch) -> pl.DataFrame:
     except (Exception, pl.exceptions.PanicException) as error:
         raise SchemaError(f"{_culprit(arrays, batch.schema)} cannot be held by Polars: {error}") from error
     assert isinstance(frame, pl.DataFrame)
+    if not any(len(shape) > 1 for shape in shapes.values()):
+        return frame
     return frame.with_columns_seq(
         [_reshaped(frame, name, shape) for name, shape in shapes.items() if len(shape) > 1]
     )

@@ -43,7 +43,7 @@ class Select:
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the chosen columns."""
-        return frame.select(self.columns)
+        return frame[list(self.columns)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +135,20 @@ class WithColumns:
         if twice:
             raise OptionError(f"each column can be given once, but several expressions give `{twice[0]}`")
 
+    @property
+    def made(self) -> Names | None:
+        """The columns added or replaced; None if only the columns' types tell them."""
+        added = [_output_name(expression) for expression in self.expressions]
+        return None if None in added else tuple(name for name in added if name is not None)
+
     def output_names(self, names: Names) -> Names | None:
         """Return the old names, then the new ones; None if only the columns' types tell them."""
-        added = [_output_name(expression) for expression in self.expressions]
-        if None in added:
+        made = self.made
+        if made is None:
             return None
         for expression in self.expressions:
             _check(tuple(expression.meta.root_names()), names)
-        return tuple(dict.fromkeys((*names, *(name for name in added if name is not None))))
+        return tuple(dict.fromkeys((*names, *made)))
 
     def narrow(
         self, names: Names | None, wanted: frozenset[str] | None
@@ -218,8 +224,16 @@ class Map:
         return f"map by {self.label}"
 
 
-def check_elementwise(expression: pl.Expr) -> None:
+_FLOATS = ("Float", "Float32", "Float64")
+_INSTEAD = "use a step that is fitted, or `map` to work on each row group"
+
+
+def check_elementwise(expression: pl.Expr, instead: str = _INSTEAD) -> None:
     """Refuse an expression that looks at more than one row at a time.
+
+    Args:
+        expression: What to judge.
+        instead: What the error advises.
 
     Raises:
         OptionError: The message names the part that does.
@@ -230,8 +244,7 @@ def check_elementwise(expression: pl.Expr) -> None:
         if not _looks_at_one_row(part):
             raise OptionError(
                 f"`{expression}` must look at one row at a time, but `{part}` looks at others and would see "
-                "one row group instead of the data set; use a step that is fitted, or `map` to work on each "
-                "row group"
+                f"one row group instead of the data set; {instead}"
             )
 
 
@@ -298,7 +311,9 @@ def _rewritten(node: Any) -> Any:
         ):
             return _rewritten(inner)
         case dict():
-            return {key: _rewritten(member) for key, member in cast("dict[str, Any]", node).items()}
+            items = cast("dict[str, Any]", node).items()
+            # JSON has no infinity and no NaN, which a literal may be.
+            return {key: 0.0 if key in _FLOATS and it is None else _rewritten(it) for key, it in items}
         case _:
             return node
 

@@ -110,6 +110,17 @@ def count_values(
     }
 
 
+def leaf_of(name: str, metadata: pq.FileMetaData, schema: pa.Schema) -> int | None:
+    """Find where a column with one value in each row is stored; None for one of another kind."""
+    kind = schema.field(name).type
+    if pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType):
+        return None
+    found = [number for _, number in leaves_of((name,), metadata, schema)]
+    return (
+        found[0] if len(found) == 1 and metadata.schema.column(found[0]).max_repetition_level == 0 else None
+    )
+
+
 def _plan_chunk(chunk: pq.ColumnChunkMetaData, width: float, rows: int) -> PlannedColumn:
     stored = max(chunk.total_uncompressed_size, 0)
     least = max(int(chunk.num_values * width), stored)
@@ -136,6 +147,8 @@ def leaves_of(columns: Container[str], metadata: pq.FileMetaData, schema: pa.Sch
 
 def _owners(metadata: pq.FileMetaData, schema: pa.Schema) -> list[str]:
     """Name each leaf's column; its path alone does not tell, since names may hold dots."""
+    if len(schema) == metadata.num_columns:  # each column has a leaf, so none has two
+        return schema.names
     owners = [field.name for field in schema for _ in range(_count_leaves(field.type))]
     if len(owners) == metadata.num_columns:
         return owners

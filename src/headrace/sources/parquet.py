@@ -17,11 +17,14 @@ from headrace.errors import CorruptSourceError, HeadraceError, MemoryLimitError,
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
 from headrace.sources.base import check_columns, check_rows
-from headrace.sources.budget import check_planned, count_values, decode, leaves_of, plan_bytes
+from headrace.sources.bloom import BloomFilter
+from headrace.sources.budget import check_planned, count_values, decode, leaf_of, leaves_of, plan_bytes
 from headrace.sources.files import ShardFile, Stamp
-from headrace.sources.hive import partition_fields
+from headrace.sources.hive import partition_column, partition_fields
 from headrace.sources.parquet_probe import check_chunks
+from headrace.sources.parquet_statistics import plain_bytes, read_statistics
 from headrace.sources.schemas import conform, unify
+from headrace.sources.statistics import Statistics
 from headrace.sources.verify import UNPROTECTED
 
 # Footers up to this size arrive with the first read of a file's tail.
@@ -167,6 +170,33 @@ class ParquetSource:
         wanted = pa.schema([self.schema.field(name) for name in columns])
         given = {name: file.partitions.get(name) for name in self._partitions}
         return conform(table, wanted, row_group, given)
+
+    def statistics(self, column: str) -> Statistics:
+        """Return the bounds that the footers hold; one value where the folders' names give the column."""
+        field = self.schema.field(column)
+        constants = None
+        if column in self._partitions:
+            values = [file.partitions[column] for file in self.files]
+            constants = [partition_column(value, field.type, 1)[0].as_py() for value in values]
+        footers = [(footer.metadata, footer.schema) for footer in self.footers]
+        return read_statistics(footers, field, constants)
+
+    def lacks(self, row_group: RowGroup, column: str, values: pa.Array) -> bool:
+        """Tell whether a Bloom filter rules out all of some values."""
+        file, footer = self.files[row_group.shard], self.footers[row_group.shard]
+        kind = self.schema.field(column).type
+        if column not in footer.schema.names or footer.schema.field(column).type != kind:
+            return False
+        leaf = leaf_of(column, footer.metadata, footer.schema)
+        encoded = None if leaf is None else plain_bytes(values, footer.metadata.schema.column(leaf))
+        if leaf is None or encoded is None:
+            return False
+        offset = footer.metadata.row_group(row_group.index).column(leaf).bloom_filter_offset
+        if offset is None:
+            return False
+        footer.stamp.check(file.path)
+        bloom = BloomFilter.read(file.path, offset)
+        return bloom is not None and not any(bloom.may_hold(value) for value in encoded)
 
     def _decode(self, path: str, footer: Footer, row_group: RowGroup, columns: list[str]) -> pa.Table:
         """Decode the columns, within the memory limit."""
