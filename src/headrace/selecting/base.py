@@ -9,6 +9,7 @@ import pyarrow as pa
 from headrace.execution.recipe import Recipe
 from headrace.manifest import Manifest
 from headrace.planning.selection import Selection
+from headrace.prepare.base import Step
 
 
 class Selectable(Protocol):
@@ -36,4 +37,8 @@ class Selectable(Protocol):
 
     def with_selection(self, selection: Selection) -> Self:
         """Return the same recipe over other samples."""
+        ...
+
+    def prepare(self, *steps: Step) -> Self:
+        """Return the same samples with more steps applied to them."""
         ...
