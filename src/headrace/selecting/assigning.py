@@ -92,29 +92,29 @@ def assign_hashes(hashes: Hashes, shares: Shares, key: int) -> Ids:
     return np.searchsorted(shares.edges, keyed(hashes, key), side="right")
 
 
-def apportion(counts: Ids, shares: Floats) -> Ids:
-    """Share out whole samples.
+def apportion(quotas: Floats) -> Ids:
+    """Round quotas to whole samples.
 
-    Each class of each part gets its share, rounded up or down; as ever more classes are rounded, the
-    sums over them stay near the parts' shares too.
+    Each is rounded up or down, so that each class keeps its sum. What is rounded off in one class is
+    made up for in the next ones, so that the parts keep their sums too, nearly.
 
     Args:
-        counts: Samples of each class, int64 of shape [classes].
-        shares: Share of each part; they sum to 1; float64 of shape [parts].
+        quotas: Samples of each class that each part should get; those of a class sum to a whole number;
+            float64 of shape [classes, parts].
 
     Returns:
         Samples of each class in each part, int64 of shape [classes, parts].
 
     Example:
-        >>> apportion(np.array([10]), np.array([1 / 3, 1 / 3, 1 / 3])).tolist()
+        >>> apportion(np.array([[10 / 3, 10 / 3, 10 / 3]])).tolist()
         [[4, 3, 3]]
-        >>> apportion(np.array([3, 3]), np.array([0.5, 0.5])).tolist()
+        >>> apportion(np.array([[1.5, 1.5], [1.5, 1.5]])).tolist()
         [[2, 1], [1, 2]]
     """
-    quotas = counts[:, None] * shares
     sizes = np.floor(quotas + _ROUNDING).astype(np.int64)
-    missing = np.zeros(len(shares))  # what the classes before were rounded off
-    for size, quota, extra in zip(sizes, quotas, counts - sizes.sum(axis=1), strict=True):
+    extras = np.rint(quotas.sum(axis=1)).astype(np.int64) - sizes.sum(axis=1)
+    missing = np.zeros(quotas.shape[1])
+    for size, quota, extra in zip(sizes, quotas, extras, strict=True):
         fraction = quota - size
         wish = np.where(fraction > _ROUNDING, np.round(missing + fraction, 6), -np.inf)
         size[np.argsort(-wish, kind="stable")[:extra]] += 1
@@ -122,31 +122,25 @@ def apportion(counts: Ids, shares: Floats) -> Ids:
     return sizes
 
 
-def assign_exactly(count: int, shares: Floats, key: int) -> Ids:
-    """Assign samples, numbered from 0 on, to parts of exact sizes; int64 of shape [count]."""
-    return assign_classes(np.zeros(count, np.int32), shares, key)
-
-
-def assign_classes(codes: NDArray[np.int32], shares: Floats, key: int) -> Ids:
-    """Assign samples to parts, so that each class is shared out exactly.
+def assign_samples(codes: NDArray[Any], quotas: Floats, key: int) -> Ids:
+    """Assign samples one by one, so that each part gets its quota of each class, rounded.
 
     Args:
-        codes: Class of each sample, from 0 on and none left out; int32 of shape [samples].
-        shares: Share of each part; they sum to 1.
-        key: Chooses the order.
+        codes: Class of each sample, whole numbers of shape [samples].
+        quotas: Samples of each class that each part should get, float64 of shape [classes, parts].
+        key: Chooses the order in which they are dealt out.
 
     Returns:
         The part of each sample, int64 of shape [samples].
     """
-    counts = np.bincount(codes)
-    by_class = np.argsort(codes, kind="stable")
     parts = np.empty(len(codes), np.int64)
-    begin = 0
-    for number, sizes in enumerate(apportion(counts, shares)):
-        here = by_class[begin : begin + counts[number]]
-        order = KeyedPermutation(len(here), derive_key("class", key, number))(np.arange(len(here)))
-        parts[here] = np.searchsorted(np.cumsum(sizes), order, side="right")
-        begin += len(here)
+    by_class = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(quotas)))
+    for number, sizes in enumerate(apportion(quotas)):
+        here = by_class[ends[number] - sizes.sum() : ends[number]]
+        if len(here):
+            order = KeyedPermutation(len(here), derive_key("class", key, number))(np.arange(len(here)))
+            parts[here] = np.searchsorted(np.cumsum(sizes), order, side="right")
     return parts
 
 
@@ -179,13 +173,37 @@ class Groups:
         return Groups(found, members, offsets, entries % kinds, counts)
 
     def assign(self, shares: Floats, key: int) -> Ids:
-        """Assign whole groups to parts, large ones first; the part of each sample, int64 of shape [samples].
+        """Assign whole groups to parts; the part of each sample, int64 of shape [samples].
 
-        Sizes and classes come as near to the shares as the groups allow. Equal groups are assigned in
-        an order that the key chooses.
+        Groups of several samples come first, the largest ones before the others and equal ones in an
+        order that the key chooses. The samples that are alone then even out what is missing.
         """
         from headrace.selecting.group_kernels import assign_groups
 
-        sizes = np.add.reduceat(self.counts, self.offsets[:-1]) if len(self.hashes) else self.counts
+        totals = np.bincount(self.classes, self.counts)
+        sizes = np.bincount(self.members, minlength=len(self.hashes))
         order = np.lexsort((keyed(self.hashes, key), -sizes))
-        return assign_groups(order, self.offsets, self.classes, self.counts, shares)[self.members]
+        order = order[: np.count_nonzero(sizes > 1)]
+        parts = assign_groups(order, self.offsets, self.classes, self.counts, shares)
+        owners = np.repeat(parts, np.diff(self.offsets))  # of each entry; -1 for samples that are alone
+        filled = np.zeros((len(totals), len(shares)))
+        np.add.at(filled, (self.classes[owners >= 0], owners[owners >= 0]), self.counts[owners >= 0])
+        alone = self.classes[owners < 0]
+        quotas = _level(totals[:, None] * shares - filled, np.bincount(alone, minlength=len(totals)), shares)
+        parts[parts < 0] = assign_samples(alone, quotas, key)
+        return parts[self.members]
+
+
+def _level(missing: Floats, counts: Ids, shares: Floats) -> Floats:
+    """Share out so many samples of each class where they are missing, none where there are too many.
+
+    What is too much in one part is too little in the others, in proportion to their shares.
+    """
+    is_open = np.ones(missing.shape, np.bool_)
+    while True:
+        over = np.where(is_open, missing, 0).sum(axis=1) - counts
+        weight = np.maximum((is_open * shares).sum(axis=1), _ROUNDING)
+        quotas = np.where(is_open, missing - (over / weight)[:, None] * shares, 0)
+        if (quotas >= -_ROUNDING).all():
+            return np.maximum(quotas, 0)
+        is_open &= quotas >= 0

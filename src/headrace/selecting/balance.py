@@ -14,6 +14,7 @@ from headrace.fingerprint import derive_key
 from headrace.planning.permutation import KeyedPermutation
 from headrace.planning.selection import Selection
 from headrace.prepare.base import Names, Step
+from headrace.prepare.columns import WithColumns
 from headrace.selecting.assigning import SPLIT_VERSION
 from headrace.selecting.base import Selectable
 from headrace.selecting.classes import Classes, read_classes
@@ -54,8 +55,12 @@ class ClassWeights:
     def narrow(
         self, names: Names | None, wanted: frozenset[str] | None
     ) -> tuple[Step, frozenset[str] | None]:
-        """Take the class beside what is wanted."""
-        return self, None if wanted is None else (wanted - {self.name}) | {self.column}
+        """Take the class beside what is wanted; do nothing where the weights are not wanted."""
+        if wanted is None:
+            return self, None
+        if self.name not in wanted:
+            return WithColumns(()), wanted
+        return self, (wanted - {self.name}) | {self.column}
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame with the weights, null where no sample of that class takes part."""

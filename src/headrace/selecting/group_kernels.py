@@ -1,4 +1,4 @@
-"""Whole groups to parts, so that each part gets its share of every class; compiled."""
+"""Whole groups to parts, so that each part gets about its share of every class; compiled."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+_EQUAL = 1e-9
 
 _IN = types.Array(types.int64, 1, "C", readonly=True)
 _FLOATS = types.Array(types.float64, 1, "C", readonly=True)
@@ -25,21 +27,17 @@ def _assign(order: Any, offsets: Any, classes: Any, counts: Any, shares: Any, ou
     samples = np.zeros(shares.size, np.float64)
     for group in order:
         begin, end = offsets[group], offsets[group + 1]
-        is_single = end - begin == 1 and counts[begin] == 1
-        best, least, least_filled = 0, np.inf, np.inf
+        best, least, least_samples = 0, np.inf, np.inf
         for part in range(shares.size):
             score = 0.0
-            if is_single:  # what is left of the part's share of this class
-                score = filled[part, classes[begin]] - shares[part] * totals[classes[begin]]
-            else:  # how full the group would make the part, relative to its share
-                for entry in range(begin, end):
-                    weight = counts[entry] / totals[classes[entry]]
-                    full = filled[part, classes[entry]] + 0.5 * counts[entry]
-                    score += weight * full / (shares[part] * totals[classes[entry]])
+            for entry in range(begin, end):
+                total = totals[classes[entry]]
+                middle = filled[part, classes[entry]] + 0.5 * counts[entry]
+                score += counts[entry] / total * middle / (shares[part] * total)
             here = samples[part] / shares[part]
             # Sums of fractions that are equal on paper differ in their last bits.
-            if score < least - 1e-9 or (score < least + 1e-9 and here < least_filled - 1e-9):
-                best, least, least_filled = part, score, here
+            if score < least - _EQUAL or (score < least + _EQUAL and here < least_samples - _EQUAL):
+                best, least, least_samples = part, score, here
         out[group] = best
         for entry in range(begin, end):
             filled[best, classes[entry]] += counts[entry]
@@ -49,19 +47,18 @@ def _assign(order: Any, offsets: Any, classes: Any, counts: Any, shares: Any, ou
 def assign_groups(order: Ids, offsets: Ids, classes: Ids, counts: Ids, shares: Floats) -> Ids:
     """Assign groups to parts, one after the other, each to the part that needs it most.
 
-    A group goes where the part's classes are then fullest least, relative to the part's share. Groups of
-    one sample go where most is missing, so that they even out what larger groups left.
+    That is the one whose share of the group's classes is then filled least, the group counted by half.
 
     Args:
-        order: In which order groups are assigned; int64 of shape [groups].
+        order: Which groups, and in which order; int64 of shape [groups assigned].
         offsets: Where the entries of each group begin, then their number; int64 of shape [groups + 1].
         classes: Class of each entry, int64 of shape [entries].
         counts: How many samples of that class the group has, int64 of shape [entries].
         shares: Share of each part, above 0; float64 of shape [parts].
 
     Returns:
-        The part of each group, int64 of shape [groups].
+        The part of each group, int64 of shape [groups], and -1 for those that are not in `order`.
     """
-    out = np.empty(len(offsets) - 1, np.int64)
+    out = np.full(len(offsets) - 1, -1)
     _assign(order, offsets, classes, counts, shares, out)
     return out

@@ -127,7 +127,8 @@ def _hash_whole(column: pa.Array, name: str) -> Hashes:
 
 
 def _hash_floats(column: pa.Array, name: str) -> Hashes:
-    wide = _fixed(column, column.type.to_pandas_dtype()).astype(np.float64) + 0.0  # -0.0 + 0.0 is 0.0
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        wide = _fixed(column, column.type.to_pandas_dtype()).astype(np.float64) + 0.0  # -0.0 + 0.0 is 0.0
     wide[np.isnan(wide)] = np.nan
     return _words(wide.view(np.uint64), Kind.FLOAT)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Ids = NDArray[np.int64]
 
 _MOST_SHOWN = 6  # classes in the printed table
-_WIDTH = 100
+_WIDTH = 1_000  # nothing is cut off or wrapped; the table is as wide as its cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,16 +38,17 @@ class SplitReport:
         shared: For each two parts (`part`, `other`) that share groups, how many (`groups`), or None.
         shared_groups: How many groups lie in more than one part, or None where none were looked for.
         by: What makes a group, as text.
+        label: The column that tells the classes.
 
     Example:
         >>> import headrace as hr
         >>> ds = hr.from_arrays({"user": [1, 1, 2, 2, 3, 3], "label": ["a", "b"] * 3})
         >>> report = ds.split(train=2 / 3, test=1 / 3, by="user", exact=True).report(classes="label")
         >>> print(report)
-        part    samples    share        a        b   groups
-        ───────────────────────────────────────────────────
-        train         4   66.7 %   50.0 %   50.0 %        2
-        test          2   33.3 %   50.0 %   50.0 %        1
+        part    samples    share   label a   label b   groups
+        ─────────────────────────────────────────────────────
+        train         4   66.7 %    50.0 %    50.0 %        2
+        test          2   33.3 %    50.0 %    50.0 %        1
         groups by `user` in more than one part: none
         >>> report.frame["samples"].to_list()
         [4, 2]
@@ -58,6 +59,7 @@ class SplitReport:
     shared: pl.DataFrame | None = None
     shared_groups: int | None = None
     by: str = ""
+    label: str | None = None
 
     def __str__(self) -> str:
         from rich import box
@@ -85,22 +87,31 @@ class SplitReport:
             ("share", [_percent(share) for share in self.frame["share"]]),
         ]
         if self.classes is not None:
-            for name in self.classes["class"].unique(maintain_order=True)[:_MOST_SHOWN]:
+            for name in self._class_names[:_MOST_SHOWN]:
                 shares = self.classes.filter(pl.col("class").eq_missing(pl.lit(name, pl.String)))["share"]
-                columns.append(("null" if name is None else name, [_percent(share) for share in shares]))
+                title = f"{self.label} {'null' if name is None else name}"
+                columns.append((title, [_percent(share) for share in shares]))
         if self.shared_groups is not None:
             columns.append(("groups", [f"{count:,}" for count in self.frame["groups"]]))
         return columns
 
+    @property
+    def _class_names(self) -> list[str | None]:
+        """The classes, the most frequent one first."""
+        if self.classes is None:
+            return []
+        return self.classes["class"].unique(maintain_order=True).to_list()
+
     def _lines(self) -> list[str]:
         """What follows the table."""
-        if self.shared is None:
-            return []
-        number = f"{self.shared_groups:,}" if self.shared_groups else "none"
-        return [
-            f"{self.by} in more than one part: {number}",
-            *(f"  {part} and {other}: {count:,}" for part, other, count in self.shared.iter_rows()),
-        ]
+        lines: list[str] = []
+        unseen = len(self._class_names) - _MOST_SHOWN
+        if unseen > 0:
+            lines.append(f"{unseen:,} smaller classes of `{self.label}` are in `report.classes`")
+        if self.shared is not None:
+            lines.append(f"{self.by} in more than one part: {self.shared_groups or 'none'}")
+            lines += [f"  {part} and {other}: {count:,}" for part, other, count in self.shared.iter_rows()]
+        return lines
 
 
 def make_report(
@@ -120,7 +131,7 @@ def make_report(
     }
     counted = None if classes is None else _count_classes(whole, classes, places, executor)
     if by is None:
-        return SplitReport(pl.DataFrame(columns), counted)
+        return SplitReport(pl.DataFrame(columns), counted, label=classes)
     found = [hashes for _, hashes in identify(whole, by, executor)]
     hashes = np.concatenate(found) if found else np.zeros(0, np.uint64)
     groups = {name: np.unique(hashes[here]) for name, here in places.items()}
@@ -133,7 +144,7 @@ def make_report(
     ]
     schema = {"part": pl.String, "other": pl.String, "groups": pl.Int64}
     shared = pl.DataFrame([pair for pair in pairs if pair[2]], schema=schema, orient="row")
-    return SplitReport(pl.DataFrame(columns), counted, shared, len(common), _describe(by))
+    return SplitReport(pl.DataFrame(columns), counted, shared, len(common), _describe(by), classes)
 
 
 def _count_classes(

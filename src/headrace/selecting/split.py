@@ -19,9 +19,8 @@ from headrace.selecting.assigning import (
     Groups,
     Parts,
     Shares,
-    assign_classes,
-    assign_exactly,
     assign_hashes,
+    assign_samples,
 )
 from headrace.selecting.base import Selectable
 from headrace.selecting.classes import read_classes
@@ -144,9 +143,9 @@ def assign(dataset: Selectable, shares: Floats, key: int, options: SplitOptions)
         hashes = [found for _, found in identify(dataset, options.by, executor)]
         groups = Groups.of(np.concatenate(hashes) if hashes else np.zeros(0, np.uint64), codes)
         return groups.assign(shares, key)
-    if codes is not None:
-        return assign_classes(codes, shares, key)
-    return assign_exactly(dataset.selection.set.count, shares, key)
+    if codes is None:
+        codes = np.zeros(dataset.selection.set.count, np.int32)
+    return assign_samples(codes, np.bincount(codes)[:, None] * shares, key)
 
 
 def gather(dataset: Selectable, numbers: Ids, count: int) -> tuple[IdSet, ...]:
