@@ -89,6 +89,15 @@ def test_copies_count_and_order_stays() -> None:
     assert 1 in few
 
 
+def test_a_mix_ends_where_it_is_balanced() -> None:
+    """Proportions of a mix would undo the balance; a part of a mix is one still."""
+    mix = hr.mix({"one": labelled(["a"] * 30), "two": labelled(["a", "b"] * 15)})
+    batches = list(mix.balance("y").loader(10, output="numpy"))
+
+    assert Counter(np.concatenate([batch["y"] for batch in batches]).tolist()) == {"a": 45, "b": 45}
+    assert mix.split(train=0.5, test=0.5)["train"].mixing is mix.mixing
+
+
 @pytest.mark.parametrize(
     "label",
     [

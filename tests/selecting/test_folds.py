@@ -20,6 +20,8 @@ from sklearn.model_selection import (
 )
 
 import headrace as hr
+from headrace.selecting.assigning import Groups
+from headrace.selecting.group_kernels import assign_groups, assign_groups_reference
 
 
 def fold_of(folds: hr.Folds[hr.Dataset], count: int) -> np.ndarray:
@@ -128,6 +130,19 @@ def test_stratified_groups_are_as_even_as_those_of_scikit_learn() -> None:
     assert len(ours) > 50
     assert np.mean(ours) <= np.mean(expected)
     assert np.max(np.array(ours) - expected) < 0.03
+
+
+@some
+@given(st.integers(1, 4), st.integers(1, 200), st.integers(1, 60), st.integers(1, 4), st.integers(0, 50))
+def test_the_kernel_equals_its_twin(parts: int, count: int, groups: int, classes: int, seed: int) -> None:
+    """Compiled or in NumPy, groups go to the same parts."""
+    group, label = skewed(count, groups, classes, seed)
+    found = Groups.of(group.astype(np.uint64), label.astype(np.int32))
+    shares = np.random.default_rng(seed).dirichlet(np.full(parts, 5.0))
+    order = np.random.default_rng(seed).permutation(len(found.hashes))
+    arguments = (order, found.offsets, found.classes, found.counts, shares)
+
+    assert assign_groups(*arguments).tolist() == assign_groups_reference(*arguments).tolist()
 
 
 def test_folds_by_content_and_with_nulls() -> None:

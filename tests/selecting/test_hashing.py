@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from selecting_data import some
 
 from headrace.errors import SchemaError
 from headrace.selecting.hash_kernels import hash_bytes, hash_pairs, hash_words, reference
-from headrace.selecting.hashing import hash_column, hash_columns, hash_ids, keyed
+from headrace.selecting.hashing import Kind, hash_column, hash_columns, hash_ids, keyed
 
 # From the page of the algorithm and the readme of its Python binding.
 PUBLISHED = [
@@ -53,6 +53,44 @@ def test_the_kernel_equals_its_twin(texts: list[bytes], seed: int) -> None:
     first, second = words[:, 0].copy(), words[:, 1].copy()
     assert hash_words(first, seed).tolist() == [reference(word.tobytes(), seed) for word in first]
     assert hash_pairs(first, second, seed).tolist() == [reference(word.tobytes(), seed) for word in words]
+
+
+def pack(*words: int) -> bytes:
+    return b"".join((word % 2**64).to_bytes(8, "little") for word in words)
+
+
+@some
+@given(st.lists(st.lists(st.integers(-9, 9), max_size=5), max_size=10))
+def test_lists_are_hashed_by_their_members(lists: list[list[int]]) -> None:
+    """Length and members, one after the other, in plain Python."""
+    expected: list[int] = []
+    for members in lists:
+        state = reference(pack(len(members)), Kind.LIST)
+        for member in members:
+            state = reference(pack(state, reference(pack(member), Kind.WHOLE)), Kind.LIST)
+        expected.append(state)
+
+    assert hashes(lists, pa.list_(pa.int32())) == expected
+
+
+@some
+@given(st.lists(st.integers(-(10**38) + 1, 10**38 - 1)), st.integers(0, 9))
+def test_decimals_are_hashed_by_their_digits(wholes: list[int], scale: int) -> None:
+    """Sign, exponent and digits without trailing zeros, 32 bits at a time, in plain Python."""
+    expected: list[int] = []
+    for whole in wholes:
+        digits, exponent = abs(whole), -scale if whole else 0
+        while digits and digits % 10 == 0:
+            digits, exponent = digits // 10, exponent + 1
+        state = reference(pack(exponent, whole < 0), Kind.DECIMAL)
+        while digits:
+            state = reference(pack(state, digits % 2**32), Kind.DECIMAL)
+            digits >>= 32
+        expected.append(state)
+    with localcontext(prec=100):
+        values = [Decimal(whole).scaleb(-scale) for whole in wholes]
+
+    assert hashes(values, pa.decimal128(38, scale)) == expected
 
 
 def test_hashes_never_change() -> None:

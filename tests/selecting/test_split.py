@@ -190,6 +190,7 @@ def test_no_group_is_in_two_parts(options: dict[str, Any]) -> None:
     alone = [sum(text is None for text in values_of(part, "user")) for part in parts.values()]
     assert sum(alone) == (group == 0).sum() > 10
     assert np.count_nonzero(alone) > 1
+    assert parts.report().frame["groups"].to_list() == [len(part) for part in users]
 
 
 def test_a_planted_leak_is_shown_and_prevented() -> None:
@@ -337,6 +338,7 @@ def test_a_split_is_a_mapping() -> None:
     ("arguments", "message"),
     [
         ({"train": 0.8, "test": 0.3}, r"sum to 1 or less, got train=0\.8, test=0\.3, which is 1\.1"),
+        ({"train": np.float32(1.5)}, "`train` must be a share above 0"),
         ({"train": 0}, "`train` must be a share above 0 and up to 1, got 0"),
         ({"train": True}, "`train` must be a share"),
         ({"train": "0.7"}, "`train` must be a share above 0 and up to 1, got '0.7'"),

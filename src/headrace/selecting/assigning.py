@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,8 @@ class Shares:
             OptionError: A share is no number above 0, or they sum to more than 1.
         """
         for name, share in shares.items():
-            is_number = isinstance(share, (int, float)) and not isinstance(share, bool)
-            if not (is_number and 0 < share <= 1):
+            is_number = isinstance(share, Real) and not isinstance(share, bool)
+            if not (is_number and 0 < float(share) <= 1):
                 raise OptionError(f"`{name}` must be a share above 0 and up to 1, got {share!r}")
         if math.fsum(shares.values()) > 1 + _ROUNDING:
             listed = ", ".join(f"{name}={share}" for name, share in shares.items())

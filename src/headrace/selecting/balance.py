@@ -12,7 +12,6 @@ from headrace.errors import OptionError, PrepareError, UnknownColumnError
 from headrace.execution.executors import Executor
 from headrace.fingerprint import derive_key
 from headrace.planning.permutation import KeyedPermutation
-from headrace.planning.selection import Selection
 from headrace.prepare.base import Names, Step
 from headrace.prepare.columns import WithColumns
 from headrace.selecting.assigning import SPLIT_VERSION
@@ -78,7 +77,7 @@ class ClassWeights:
 def resample(dataset: D, column: str, is_over: bool, seed: int, executor: Executor | None) -> D:
     """Repeat samples of small classes, or leave out some of large ones, until all classes are equal.
 
-    Order and repeats of the selection stay; copies lie beside each other.
+    Order and repeats of the selection stay; copies lie beside each other. A mix ends here.
     """
     classes = read_classes(dataset, column, executor)
     selection = dataset.selection
@@ -93,7 +92,7 @@ def resample(dataset: D, column: str, is_over: bool, seed: int, executor: Execut
         whole, rest = divmod(int(wanted), len(here))
         key = derive_key("balance", SPLIT_VERSION, seed, number)
         times[here] = whole + (KeyedPermutation(len(here), key)(np.arange(len(here))) < rest)
-    return dataset.with_selection(Selection.of(np.repeat(ids, times), dataset.manifest.total))
+    return dataset.rows(np.repeat(ids, times))
 
 
 def weigh(dataset: Selectable, column: str, name: str, executor: Executor | None) -> ClassWeights:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 
 from headrace.errors import OptionError, check_whole
+from headrace.execution.executors import Executor
 from headrace.fingerprint import derive_key
 from headrace.planning.selection import Selection
 from headrace.selecting.assigning import SPLIT_VERSION
@@ -81,7 +82,9 @@ class Folds(Sequence[Fold[D]], Generic[D]):
         """How many folds there are."""
         return len(self.folds)
 
-    def report(self, by: By = None, classes: str | None = None, executor: Any = None) -> SplitReport:
+    def report(
+        self, by: By = None, classes: str | None = None, executor: Executor | None = None
+    ) -> SplitReport:
         """Tell sizes, classes and shared groups of the folds' validation samples, as `Splits.report` does."""
         parts = {str(fold.number): fold.validation for fold in self.folds}
         by, classes = self.by if by is None else by, self.stratify if classes is None else classes
@@ -111,7 +114,9 @@ def make_folds(dataset: D, k: int, options: SplitOptions) -> Folds[D]:
     return Folds(tuple(folds), options.by, options.stratify)
 
 
-def make_time_folds(dataset: D, k: int, column: str | None, gap: Gap | None, executor: Any) -> Folds[D]:
+def make_time_folds(
+    dataset: D, k: int, column: str | None, gap: Gap | None, executor: Executor | None
+) -> Folds[D]:
     """Cut the samples by time into k + 1 parts; each fold learns from all that comes before its part."""
     check_whole("k", k, least=2)
     if column is None:

@@ -62,3 +62,19 @@ def assign_groups(order: Ids, offsets: Ids, classes: Ids, counts: Ids, shares: F
     out = np.full(len(offsets) - 1, -1)
     _assign(order, offsets, classes, counts, shares, out)
     return out
+
+
+def assign_groups_reference(order: Ids, offsets: Ids, classes: Ids, counts: Ids, shares: Floats) -> Ids:
+    """Do what `assign_groups` does, in plain NumPy."""
+    out = np.full(len(offsets) - 1, -1)
+    totals = np.bincount(classes, counts)
+    filled = np.zeros((len(shares), len(totals)))
+    for group in order:
+        entries = slice(offsets[group], offsets[group + 1])
+        kinds, here = classes[entries], counts[entries]
+        fullness = (filled[:, kinds] + here / 2) / (shares[:, None] * totals[kinds])
+        scores = np.round((fullness * here / totals[kinds]).sum(axis=1), 9)
+        samples = np.round(filled.sum(axis=1) / shares, 9)
+        out[group] = np.lexsort((samples, scores))[0]
+        filled[out[group], kinds] += here
+    return out

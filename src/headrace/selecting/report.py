@@ -16,6 +16,7 @@ from headrace.planning.idset import join
 from headrace.planning.selection import Selection
 from headrace.selecting.base import Selectable
 from headrace.selecting.classes import read_classes
+from headrace.selecting.hashing import hash_ids
 from headrace.selecting.identity import By, Content, identify
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class SplitReport:
 
     Attributes:
         frame: For each part its name (`part`), `samples` and their `share`; with groups also how many it
-            has (`groups`) and how many of them another part has too (`shared_groups`).
+            has (`groups`) and how many of them another part has too (`shared_groups`). Samples without a
+            group, for a null in its columns, are not among them.
         classes: For each part and class the `samples` and their `share` of the part, or None.
         shared: For each two parts (`part`, `other`) that share groups, how many (`groups`), or None.
         shared_groups: How many groups lie in more than one part, or None where none were looked for.
@@ -109,7 +111,8 @@ class SplitReport:
         if unseen > 0:
             lines.append(f"{unseen:,} smaller classes of `{self.label}` are in `report.classes`")
         if self.shared is not None:
-            lines.append(f"{self.by} in more than one part: {self.shared_groups or 'none'}")
+            number = f"{self.shared_groups:,}" if self.shared_groups else "none"
+            lines.append(f"{self.by} in more than one part: {number}")
             lines += [f"  {part} and {other}: {count:,}" for part, other, count in self.shared.iter_rows()]
         return lines
 
@@ -134,7 +137,8 @@ def make_report(
         return SplitReport(pl.DataFrame(columns), counted, label=classes)
     found = [hashes for _, hashes in identify(whole, by, executor)]
     hashes = np.concatenate(found) if found else np.zeros(0, np.uint64)
-    groups = {name: np.unique(hashes[here]) for name, here in places.items()}
+    is_grouped = hashes != hash_ids(every.ids())  # the others stand alone
+    groups = {name: np.unique(hashes[here[is_grouped[here]]]) for name, here in places.items()}
     values, times = np.unique(np.concatenate(list(groups.values())), return_counts=True)
     common = values[times > 1]
     columns["groups"] = [len(group) for group in groups.values()]

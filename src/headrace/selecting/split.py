@@ -135,7 +135,7 @@ def split_by_time(
 def assign(dataset: Selectable, shares: Floats, key: int, options: SplitOptions) -> Ids:
     """Assign the samples exactly; the part of each in the order of ids, int64 of shape [samples].
 
-    Reads what tells groups and classes, and holds some 40 bytes for each sample meanwhile.
+    Reads what tells groups and classes, and holds some 50 bytes for each sample meanwhile.
     """
     executor = options.executor
     codes = None if options.stratify is None else read_classes(dataset, options.stratify, executor).codes

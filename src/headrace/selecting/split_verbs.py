@@ -171,7 +171,7 @@ class SplitVerbs:
         name: str = "weight",
         executor: Executor | None = None,
     ) -> D:
-        """Make all classes count the same.
+        """Make all classes count the same. A mix whose samples are repeated or left out ends here.
 
         Args:
             label: The column that tells the class; null is a class, too.
