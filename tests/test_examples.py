@@ -66,6 +66,18 @@ def test_torch_dataloader() -> None:
     assert "rank 1: 2,000 samples in 4 batches" in done.stdout
 
 
+def test_splits(tmp_path: Path) -> None:
+    """Classes are shared out, groups and contents stay together, and the figure is the one on the page."""
+    output = run(ROOT / "examples" / "splits.py", "--figure", tmp_path / "figure.svg").stdout
+
+    assert output.count("76.4 %") == 3
+    assert "in several parts: 380" in output
+    assert "Split by content: 0" in output
+    assert "groups by `carrier` in more than one part: none" in output
+    assert "train until 12 October, test from 19 October on" in output
+    assert (tmp_path / "figure.svg").read_text() == (ROOT / "docs" / "class-shares.svg").read_text()
+
+
 @pytest.fixture(scope="module")
 def demo() -> dict:
     done = run("-m", "headrace.cli", "demo", "--json")

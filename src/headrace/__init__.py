@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         StateError,
         UndecodableError,
         UnknownColumnError,
+        UnknownPartError,
         UnknownSampleError,
         WorkerError,
     )
@@ -55,6 +56,10 @@ if TYPE_CHECKING:
     from headrace.planning.selection import Selection
     from headrace.planning.world import World
     from headrace.prepare.decode import DecodeImage, Tokens
+    from headrace.selecting.folds import Fold, Folds
+    from headrace.selecting.identity import Content
+    from headrace.selecting.report import SplitReport
+    from headrace.selecting.split import Splits
     from headrace.sources.arrow import ArrowOptions
     from headrace.sources.base import Source
     from headrace.sources.csv import CsvOptions
@@ -86,6 +91,7 @@ _MODULES = {
         "StateError",
         "UndecodableError",
         "UnknownColumnError",
+        "UnknownPartError",
         "UnknownSampleError",
         "WorkerError",
     ),
@@ -99,6 +105,10 @@ _MODULES = {
     "planning.selection": ("Selection",),
     "planning.world": ("World",),
     "prepare.decode": ("DecodeImage", "Tokens"),
+    "selecting.folds": ("Fold", "Folds"),
+    "selecting.identity": ("Content",),
+    "selecting.report": ("SplitReport",),
+    "selecting.split": ("Splits",),
     "sources.arrow": ("ArrowOptions",),
     "sources.base": ("Source",),
     "sources.csv": ("CsvOptions",),
@@ -119,12 +129,15 @@ __all__ = [
     "Buckets",
     "ChangedSourceError",
     "ClosedError",
+    "Content",
     "CorruptSourceError",
     "CsvOptions",
     "Dataset",
     "DecodeImage",
     "Executor",
     "FingerprintError",
+    "Fold",
+    "Folds",
     "Hdf5Options",
     "HeadraceError",
     "IdxOptions",
@@ -149,12 +162,15 @@ __all__ = [
     "Source",
     "SourceError",
     "Sparse",
+    "SplitReport",
+    "Splits",
     "StateError",
     "TfRecordOptions",
     "Threads",
     "Tokens",
     "UndecodableError",
     "UnknownColumnError",
+    "UnknownPartError",
     "UnknownSampleError",
     "WorkerError",
     "World",

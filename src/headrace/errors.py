@@ -12,6 +12,7 @@ Each class also inherits the builtin that a caller would catch:
     ├── SchemaError(TypeError)              columns or types that do not fit together
     │   └── UnknownColumnError(KeyError)    a column that is not there
     ├── UnknownSampleError(IndexError)      a sample id that the data set does not hold
+    ├── UnknownPartError(KeyError)          a part that a split does not have
     ├── MemoryLimitError(MemoryError)       more bytes than `memory_limit` allows
     ├── PrepareError(RuntimeError)          an expression or a user's function failed
     ├── StateError(ValueError)              a saved state that belongs to something else
@@ -109,6 +110,10 @@ class UnknownColumnError(SchemaError, KeyError):
 
 class UnknownSampleError(HeadraceError, IndexError):
     """A sample id that the data set does not hold."""
+
+
+class UnknownPartError(HeadraceError, KeyError):
+    """A part that a split does not have."""
 
 
 class MemoryLimitError(HeadraceError, MemoryError):

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Protocol, Self
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from headrace.execution.recipe import Recipe
 from headrace.manifest import Manifest
 from headrace.planning.selection import Selection
+from headrace.prepare.base import Step
+
+Ids = NDArray[np.int64]
 
 
 class Selectable(Protocol):
@@ -36,4 +41,12 @@ class Selectable(Protocol):
 
     def with_selection(self, selection: Selection) -> Self:
         """Return the same recipe over other samples."""
+        ...
+
+    def rows(self, ids: Ids) -> Self:
+        """Return the same recipe over these samples, in this order; a mix ends here."""
+        ...
+
+    def prepare(self, *steps: Step) -> Self:
+        """Return the same samples with more steps applied to them."""
         ...
