@@ -43,6 +43,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "numba": (
         "copying.py",
         "execution/kernels.py",
+        "index/kernels.py",
         "planning/bit_kernels.py",
         "planning/kernels.py",
         "prepare/kernels.py",
@@ -50,7 +51,9 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     ),
     "h5py": ("sources/hdf5.py",),
     "imagecodecs": ("sources/hdf5_filters.py",),
-    "lmdb": ("stores/lmdb.py",),
+    "lmdb": ("stores/lmdb.py", "index/tables.py"),
+    "scipy": ("index/kdtree.py",),
+    "rbloom": ("index/bloom.py",),
     "PIL": ("images.py",),
     "msgpack": ("sources/codings.py",),
     "safetensors": ("sources/codings.py",),
@@ -72,6 +75,7 @@ AT_MODULE_LEVEL: dict[str, tuple[str, ...]] = {
     "numba": (
         "copying.py",
         "execution/kernels.py",
+        "index/kernels.py",
         "planning/bit_kernels.py",
         "planning/kernels.py",
         "prepare/kernels.py",
