@@ -128,8 +128,8 @@ class StoredIndex:
         """
         if len(subject.columns) != 1:
             raise OptionError(
-                f'an index of kind="{cls.kind}" is over one column, got {list(subject.columns)}; join columns by '
-                '`with_columns`, or use kind="kdtree" for numbers'
+                f'an index of kind="{cls.kind}" is over one column, got {list(subject.columns)}; join '
+                'columns by `with_columns`, or use kind="kdtree" for numbers'
             )
 
     @classmethod
@@ -230,6 +230,6 @@ class StoredIndex:
     def _refusal(self, question: str) -> OptionError:
         better = "btree" if question == "range" else "kdtree"
         return OptionError(
-            f'an index of kind="{self.kind}" over {list(self.columns)} does not answer `{question}`; make one '
-            f'of kind="{better}"'
+            f'an index of kind="{self.kind}" over {list(self.columns)} does not answer `{question}`; make '
+            f'one of kind="{better}"'
         )

@@ -11,10 +11,11 @@ import numpy as np
 from headrace.errors import SchemaError
 from headrace.index.base import Ids, StoredIndex, Subject
 from headrace.index.keys import check_key_type, is_text, plain_type
-from headrace.index.postings import KeyScan, Piece, Postings, rank_by_value, take_runs
-from headrace.index.storing import Arrays
+from headrace.index.postings import KeyScan, Piece, Postings, in_order, rank_by_value, take_runs
+from headrace.index.storing import Arrays, Parts
 from headrace.index.tables import KeyTable, open_table, table_arrays
 from headrace.index.values import Values
+from headrace.planning.selection import Selection
 
 
 class BTreeIndex(StoredIndex):
@@ -32,6 +33,11 @@ class BTreeIndex(StoredIndex):
     """
 
     kind = "btree"
+
+    def __init__(self, subject: Subject, selection: Selection, parts: Parts) -> None:
+        """Open the keys, before another process can put other ones in their place."""
+        super().__init__(subject, selection, parts)
+        _ = self._opened
 
     @classmethod
     def check(cls, subject: Subject) -> None:
@@ -75,7 +81,7 @@ class BTreeIndex(StoredIndex):
         listed = keys.tolist() if isinstance(keys, np.ndarray) else keys.to_pylist()
         runs = np.array([table.span(key) for key in set(listed)], np.int64).reshape(-1, 2)
         found = take_runs(ids, runs[:, 0], runs[:, 1])
-        return self._taking_part(found if len(runs) == 1 else np.sort(found))
+        return self._taking_part(found if len(runs) == 1 else in_order(found, self._selection.total))
 
     def range(self, low: Any = None, high: Any = None) -> Ids:
         """Return the samples from `low` to `high`, both included.
@@ -100,7 +106,7 @@ class BTreeIndex(StoredIndex):
         if high is not None:
             key, is_exact = self._values.place(high)
             end = table.position(key, after=is_exact)
-        return self._taking_part(np.sort(ids[begin : max(begin, end)]))
+        return self._taking_part(in_order(ids[begin : max(begin, end)], self._selection.total))
 
     def prefix(self, text: str | bytes) -> Ids:
         """Return the samples whose text begins so, in rising order.
@@ -124,7 +130,7 @@ class BTreeIndex(StoredIndex):
         assert isinstance(key, bytes)
         begin, above = table.position(key, after=False), _above(key)
         end = len(ids) if above is None else table.position(above, after=False)
-        return self._taking_part(np.sort(ids[begin:end]))
+        return self._taking_part(in_order(ids[begin:end], self._selection.total))
 
 
 def _above(prefix: bytes) -> bytes | None:

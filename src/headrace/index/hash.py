@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from headrace.index.base import Ids, StoredIndex, Subject
 from headrace.index.keys import Keys, check_key_type, hash_keys, unique_keys
-from headrace.index.postings import KeyScan, Piece, Postings, take_runs
+from headrace.index.postings import KeyScan, Piece, Postings, in_order, take_runs
 from headrace.index.storing import Arrays
 from headrace.index.values import Values
 
@@ -75,7 +75,8 @@ class HashIndex(StoredIndex):
         postings, hashes = self._opened
         places = _find(unique_keys(self._values.keys(values)), postings.keys, hashes)
         begins, ends = postings.starts[places], postings.starts[places + 1]
-        return self._taking_part(np.sort(take_runs(postings.ids, begins, ends)))
+        found = take_runs(postings.ids, begins, ends)
+        return self._taking_part(in_order(found, self._selection.total))
 
 
 def _find(wanted: Keys, keys: Keys, hashes: NDArray[np.uint64]) -> Ids:

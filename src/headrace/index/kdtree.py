@@ -21,7 +21,7 @@ Points = NDArray[np.float64]
 
 _SLACK = 1e-9  # relative; far above what rounding can do to a distance
 _LARGEST = 1e150  # its square is a float64
-_EXACT = 1 << 53
+_EXACT = (1 << 53) - 1
 
 
 @dataclass(frozen=True)

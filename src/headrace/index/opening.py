@@ -53,7 +53,7 @@ def open_index(
     except (StateError, CorruptSourceError, OptionError) as error:
         if path is not None:
             raise
-        warnings.warn(f"an index is built anew: {error}", stacklevel=4)
+        warnings.warn(f"an index is built anew: {error}", stacklevel=3)
         parts = None
     if parts is None:
         with building(folder) as aside:

@@ -29,7 +29,6 @@ Header = Mapping[str, Any]
 
 HEADER = "header.json"
 VERSION = 1
-_LOCK = "lock"
 _READ_BYTES = 1 << 20
 _TRIES = 20
 _WORDS = {
@@ -145,8 +144,7 @@ def publish(aside: str, folder: str, arrays: Arrays, wanted: Header) -> None:
     """
     for name, array in arrays.items():
         np.save(os.path.join(aside, f"{name}.npy"), array, allow_pickle=False)
-    names = sorted(name for name in os.listdir(aside) if name != _LOCK)
-    files = {name: _identify(os.path.join(aside, name)) for name in names}
+    files = {name: _identify(os.path.join(aside, name)) for name in sorted(os.listdir(aside))}
     content = {**wanted, "files": files}
     with open(os.path.join(aside, HEADER), "w", encoding="utf-8") as file:
         json.dump({"content": content, "digest": _digest(content)}, file, indent=1)
@@ -184,31 +182,32 @@ def _remove(folder: str) -> None:
 
 
 def _make_locked(parent: str, name: str) -> tuple[str, int]:
-    """Make a folder and hold its lock; another process may sweep it away in between."""
+    """Make a folder and lock it; another process may sweep it away in between."""
     while True:
         aside = tempfile.mkdtemp(prefix=f".{name}.", dir=parent)
-        lock = os.path.join(aside, _LOCK)
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.path.exists(lock):
+        if os.path.exists(aside):
             return aside, descriptor
         os.close(descriptor)
 
 
 def _sweep(parent: str, name: str) -> None:
-    """Delete what killed processes left: their lock is free."""
+    """Delete what killed processes left: nobody holds its lock."""
     for entry in os.listdir(parent):
-        lock = os.path.join(parent, entry, _LOCK)
-        if not entry.startswith(f".{name}.") or not os.path.exists(lock):
+        if not entry.startswith(f".{name}."):
             continue
         try:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(os.path.join(parent, entry), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
-            continue
+            continue  # another process was quicker
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(os.path.join(parent, entry), ignore_errors=True)
-        except OSError:
+        except BlockingIOError:
             continue  # its process still lives
         finally:
             os.close(descriptor)

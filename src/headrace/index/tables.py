@@ -100,15 +100,15 @@ class SortedKeys:
 
 
 class LmdbKeys:
-    """A table in an LMDB file, opened when it is first used, and anew in a forked process.
+    """A table in an LMDB file, which is opened anew in a forked process.
 
     Thread-safe. Keys that LMDB finds too long are cut off there; their whole bytes lie in `long`.
     """
 
     def __init__(self, folder: str, header: bytes, long: SortedKeys) -> None:
-        """Remember where the file lies and what the index's header said."""
+        """Open the file of the index with this header."""
         self._folder, self._header, self._long = folder, header, long
-        self._held: tuple[int, Environment] | None = None
+        self._held = os.getpid(), self._open()
 
     def span(self, key: Key) -> Span:
         """Tell where a key's run begins and ends."""
@@ -136,13 +136,14 @@ class LmdbKeys:
         return run[1] if is_there and after else run[0]
 
     def _environment(self) -> Any:
-        held = self._held
-        if held is None or held[0] != os.getpid():
-            held = self._held = os.getpid(), self._open()
-        return held[1].lmdb
+        process, environment = self._held
+        if process != os.getpid():
+            environment = self._open()
+            self._held = os.getpid(), environment
+        return environment.lmdb
 
     def _open(self) -> Environment:
-        environment = _environments(os.getpid()).open(os.path.join(self._folder, FILE))
+        environment = _open_environment(os.path.join(self._folder, FILE))
         with open(os.path.join(self._folder, "header.json"), "rb") as file:
             if file.read() != self._header:
                 raise StateError(
@@ -164,30 +165,32 @@ class Environment:
             raise CorruptSourceError(f"{path}: the keys of the index cannot be opened: {error}") from error
 
 
-class _Environments:
-    """The LMDB files that this process has open: the library opens none twice."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: WeakValueDictionary[tuple[int, int], Environment] = WeakValueDictionary()
-
-    def open(self, path: str) -> Environment:
-        with self._lock:
-            try:
-                found = os.stat(path)
-            except OSError as error:
-                raise StateError(f"{path}: the index was deleted since it was opened: {error}") from error
-            file = found.st_dev, found.st_ino
-            environment = self._open.get(file)
-            if environment is None:
-                environment = self._open[file] = Environment(path)
-            return environment
+# The library opens no file twice in one process, so handles share what is open, by process, device
+# and inode. Nothing else is kept: what no handle holds any longer is closed and gone.
+_OPEN: WeakValueDictionary[tuple[int, int, int], Environment] = WeakValueDictionary()
 
 
 @cache
-def _environments(process: int) -> _Environments:
-    """Return those of one process: a forked child must open its own."""
-    return _Environments()
+def _lock(process: int) -> threading.Lock:
+    """Return the lock of one process; that of its parent may have been held when it was forked."""
+    return threading.Lock()
+
+
+def _open_environment(path: str) -> Environment:
+    process = os.getpid()
+    with _lock(process):
+        for (opener, _, _), inherited in list(_OPEN.items()):
+            if opener != process:  # of the parent, and of no use in a forked child
+                inherited.lmdb.close()
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            raise StateError(f"{path}: the index is gone since it was opened: {error.strerror}") from error
+        key = process, found.st_dev, found.st_ino
+        environment = _OPEN.get(key)
+        if environment is None:
+            environment = _OPEN[key] = Environment(path)
+        return environment
 
 
 def table_arrays(postings: Postings, folder: str | None) -> dict[str, NDArray[Any]]:
@@ -224,6 +227,7 @@ def _stored(key: Key) -> bytes:
 def _write(postings: Postings, path: str) -> None:
     lmdb = _import()
     nbytes = sum(array.nbytes for array in to_arrays(postings.keys).values()) + 64 * len(postings.keys)
+    # Not synced: an index that a power cut tore does not fit its digests.
     environment = lmdb.open(
         path, subdir=False, lock=False, sync=False, max_dbs=0, map_size=4 * nbytes + (1 << 24)
     )
@@ -232,7 +236,6 @@ def _write(postings: Postings, path: str) -> None:
         while chunk := list(islice(items, _AT_ONCE)):
             with environment.begin(write=True) as transaction, transaction.cursor() as cursor:
                 cursor.putmulti(chunk, append=True)
-        environment.sync(True)
     except lmdb.Error as error:
         raise SourceError(f"{path}: the keys of the index cannot be written: {error}") from error
     finally:
