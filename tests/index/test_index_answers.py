@@ -21,7 +21,7 @@ from headrace.index import kernels
 def test_lookup_finds_what_polars_finds(name: str, kind: str) -> None:
     """One value and several, in memory and in a folder; nulls and foreign values find nothing."""
 
-    @settings(some, max_examples=25)
+    @settings(some, max_examples=15)
     @given(st.data())
     def check(data: st.DataObject) -> None:
         ds, frame, values = data.draw(columns(name))
@@ -48,7 +48,7 @@ def test_lookup_finds_what_polars_finds(name: str, kind: str) -> None:
 def test_range_finds_what_polars_finds(name: str) -> None:
     """Both ends included, either one open; NaN above all floats, and text in the order of its bytes."""
 
-    @settings(some, max_examples=40)
+    @settings(some, max_examples=25)
     @given(st.data())
     def check(data: st.DataObject) -> None:
         ds, frame, values = data.draw(columns(name))

@@ -211,7 +211,7 @@ def test_a_place_that_cannot_be_written_is_named(shards: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_while_building(shards: Path, kind: str) -> None:
-    """Whenever the process is killed, what is opened next is whole, and no rubbish stays behind."""
+    """Where a process was killed in mid-build, what is opened next is whole, and nothing stays behind."""
     large = list(range(50_000)) * 2
     write_shard(shards / "part-1.parquet", [3, *large])
     command = [sys.executable, str(PROGRAMS), "build", str(shards), kind]
@@ -257,19 +257,16 @@ def test_threads_build_at_once(shards: Path) -> None:
     assert len(stored(shards)) == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("in_memory", [False, True])
-def test_handles_are_pickled(shards: Path, kind: Any, in_memory: bool) -> None:
+def test_handles_are_pickled(shards: Path) -> None:
     """A pickled handle answers in a fresh process; one of a folder holds no more than its name."""
-    ds = hr.open(shards)
-    if in_memory:
-        ds = hr.from_arrow(ds.to_arrow())
-    index = ds.index("x", kind=kind)
-    index.lookup([3])
-    content = pickle.dumps(index)
-    assert in_memory or kind == "bloom" or len(content) < 2500
+    stored, in_memory = hr.open(shards), hr.from_arrow(hr.open(shards).to_arrow())
+    handles = [ds.index("x", kind=kind) for ds in (stored, in_memory) for kind in KINDS]
+    for index in handles:
+        check_answer(index.lookup([3]), [3, 7])
+    contents = [pickle.dumps(index) for index in handles]
+    assert all(len(contents[KINDS.index(kind)]) < 2500 for kind in KINDS if kind != "bloom")
     with get_context("spawn").Pool(1) as pool:
-        assert pool.apply(look_up, (content, 3)) == [3, 7]
+        assert pool.starmap(look_up, [(content, 3) for content in contents]) == [[3, 7]] * 8
 
 
 def look_up(content: bytes, value: int) -> list[int]:
@@ -369,6 +366,24 @@ def test_closing_leaves_no_descriptor(shards: Path, kind: Any) -> None:
         assert "closed" in repr(one)
     del one, two
     assert Resources.now().left_behind(before) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "library"),
+    [("btree", "lmdb"), ("bloom", "rbloom"), ("kdtree", "scipy")],
+)
+def test_a_missing_library_is_named(
+    shards: Path, kind: Any, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says what to install, before anything is read."""
+    monkeypatch.setitem(sys.modules, library, None)
+    with (
+        no_build(monkeypatch),
+        pytest.raises(hr.MissingDependencyError, match=r"pip install headrace\[index\]"),
+    ):
+        hr.open(shards).index("x", kind=kind)
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    check_answer(hr.from_arrays({"x": [3, 4]}).index("x", kind="btree").lookup(4), [1])  # needs none
 
 
 def test_what_it_runs_on(shards: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -133,8 +133,11 @@ class StoredIndex:
             )
 
     @classmethod
-    def library(cls) -> str:
+    def library(cls, in_folder: bool) -> str:
         """Name the library and version on which the stored form depends; empty if on none.
+
+        Args:
+            in_folder: Whether the index is stored.
 
         Raises:
             MissingDependencyError: A library that the kind needs is not installed.

@@ -90,7 +90,7 @@ class BloomIndex(StoredIndex):
         check_key_type(subject.fields[0], f'an index of kind="{cls.kind}"')
 
     @classmethod
-    def library(cls) -> str:
+    def library(cls, in_folder: bool) -> str:
         """Filters are read by the version that wrote them, since it chooses their bits."""
         _import()
         return f"rbloom {version('rbloom')}"

@@ -13,7 +13,7 @@ from headrace.index.base import Ids, StoredIndex, Subject
 from headrace.index.keys import check_key_type, is_text, plain_type
 from headrace.index.postings import KeyScan, Piece, Postings, in_order, rank_by_value, take_runs
 from headrace.index.storing import Arrays, Parts
-from headrace.index.tables import KeyTable, open_table, table_arrays
+from headrace.index.tables import KeyTable, import_lmdb, open_table, table_arrays
 from headrace.index.values import Values
 from headrace.planning.selection import Selection
 
@@ -44,6 +44,13 @@ class BTreeIndex(StoredIndex):
         """Take one column whose values can be keys."""
         super().check(subject)
         check_key_type(subject.fields[0], f'an index of kind="{cls.kind}"')
+
+    @classmethod
+    def library(cls, in_folder: bool) -> str:
+        """A folder holds an LMDB file, whose format has not changed since 2011."""
+        if in_folder:
+            import_lmdb()
+        return ""
 
     @classmethod
     def scan(cls, subject: Subject) -> KeyScan:

@@ -109,6 +109,12 @@ class KdTreeIndex(StoredIndex):
                 )
 
     @classmethod
+    def library(cls, in_folder: bool) -> str:
+        """Points are stored as they are, whatever makes a tree of them."""
+        _import()
+        return ""
+
+    @classmethod
     def scan(cls, subject: Subject) -> PointScan:
         """Read all columns as float64."""
         return PointScan(subject.recipe)
@@ -124,17 +130,12 @@ class KdTreeIndex(StoredIndex):
 
     @cached_property
     def _forest(self) -> Forest:
-        try:
-            from scipy import spatial
-        except ImportError as error:
-            raise MissingDependencyError.from_extra("scipy", "index", 'kind="kdtree"') from error
-        build: Any = getattr(spatial, "cKDTree")  # noqa: B009  compiled, so unknown to pyright
         arrays = self.parts.arrays
         points, ids = arrays["points"], arrays["ids"]
         if self._selection.members is not None or self._selection.listed is not None:
             kept = self._selection.contains(ids)
             points, ids = points[kept], ids[kept]
-        return Forest(build(points), points, ids)
+        return Forest(_import()(points), points, ids)
 
     def __len__(self) -> int:
         """How many points there are."""
@@ -291,3 +292,11 @@ def sum_squares(differences: Points) -> Points:
     for place in range(differences.shape[-1]):
         total += differences[..., place] * differences[..., place]
     return total
+
+
+def _import() -> Any:
+    try:
+        from scipy import spatial
+    except ImportError as error:
+        raise MissingDependencyError.from_extra("scipy", "index", 'kind="kdtree"') from error
+    return getattr(spatial, "cKDTree")  # noqa: B009  compiled, so unknown to pyright

@@ -37,8 +37,8 @@ def open_index(
         OptionError: That folder holds something that is no index, or cannot be written.
     """
     kind.check(subject)
-    library = kind.library()
     folder = default_folder(subject, kind.kind) if path is None else _check_path(path)
+    library = kind.library(folder is not None)
 
     def pieces() -> Iterator[Any]:
         scanned = (executor or Threads()).map(kind.scan(subject), subject.manifest)

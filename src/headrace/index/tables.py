@@ -158,7 +158,7 @@ class Environment:
 
     def __init__(self, path: str) -> None:
         """Open the file for reading, without locks: it is never written again."""
-        lmdb = _import()
+        lmdb = import_lmdb()
         try:
             self.lmdb = lmdb.open(path, subdir=False, readonly=True, lock=False, max_dbs=0)
         except lmdb.Error as error:
@@ -225,7 +225,7 @@ def _stored(key: Key) -> bytes:
 
 
 def _write(postings: Postings, path: str) -> None:
-    lmdb = _import()
+    lmdb = import_lmdb()
     nbytes = sum(array.nbytes for array in to_arrays(postings.keys).values()) + 64 * len(postings.keys)
     # Not synced: an index that a power cut tore does not fit its digests.
     environment = lmdb.open(
@@ -259,7 +259,12 @@ def _items(postings: Postings) -> Iterator[tuple[bytes, bytes]]:
         yield waiting, _SPAN.pack(begin, end)
 
 
-def _import() -> Any:
+def import_lmdb() -> Any:
+    """Return the library.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
     try:
         import lmdb
     except ImportError as error:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, overload
+from typing import Literal, Protocol, overload
 
 from headrace.errors import OptionError
 from headrace.execution.executors import Executor
 from headrace.execution.recipe import Recipe
-from headrace.index.base import StoredIndex, Subject
+from headrace.index.base import Index, StoredIndex, Subject
 from headrace.index.bloom import BloomIndex
 from headrace.index.btree import BTreeIndex
 from headrace.index.hash import HashIndex
@@ -94,7 +94,7 @@ class IndexVerbs:
         path: Path | None = None,
         executor: Executor | None = None,
         progress: bool = False,
-    ) -> Any:
+    ) -> Index:
         """Make an index over columns, or open the one that was made before.
 
         It is built of all samples of the source; its answers are ids that take part in this data
