@@ -43,6 +43,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "numba": (
         "copying.py",
         "execution/kernels.py",
+        "index/kernels.py",
         "planning/bit_kernels.py",
         "selecting/group_kernels.py",
         "selecting/hash_kernels.py",
@@ -52,7 +53,9 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     ),
     "h5py": ("sources/hdf5.py",),
     "imagecodecs": ("sources/hdf5_filters.py",),
-    "lmdb": ("stores/lmdb.py",),
+    "lmdb": ("stores/lmdb.py", "index/tables.py"),
+    "scipy": ("index/kdtree.py",),
+    "rbloom": ("index/bloom.py",),
     "PIL": ("images.py",),
     "msgpack": ("sources/codings.py",),
     "safetensors": ("sources/codings.py",),
@@ -74,6 +77,7 @@ AT_MODULE_LEVEL: dict[str, tuple[str, ...]] = {
     "numba": (
         "copying.py",
         "execution/kernels.py",
+        "index/kernels.py",
         "planning/bit_kernels.py",
         "selecting/group_kernels.py",
         "selecting/hash_kernels.py",

@@ -48,3 +48,21 @@ def test_arrays_are_measured(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for name in ("hdf5_64_lzf", "slices", "lmdb", "get_copy", "mapped_gather", "headrace"):
         assert name in done.stdout
+
+
+def test_indexes_are_measured(tmp_path: Path) -> None:
+    """The short form holds every answer against a scan, and measures each kind."""
+    command = [sys.executable, str(BENCHMARKS / "indexes.py"), "--short", "--data", str(tmp_path / "data")]
+    done = subprocess.run(
+        [*command, "--json", str(tmp_path / "out.json")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=tmp_path,
+    )
+
+    assert done.returncode == 0, done.stderr
+    questions = json.loads((tmp_path / "out.json").read_text())["questions"]
+    assert {question["name"].split(":")[0] for question in questions} >= {"btree", "hash", "bloom", "kdtree"}
+    assert all(question["found"] > 0 for question in questions)

@@ -51,6 +51,17 @@ def test_ranks() -> None:
     assert "equal is True" in output
 
 
+def test_range_of_time() -> None:
+    """An index finds the flights of an evening, in one row group, as a scan does."""
+    output = run(ROOT / "examples" / "range_of_time.py")
+
+    assert output.returncode == 0
+    assert "364 of 336,776 flights" in output.stdout
+    assert "in 1 of 48 row groups" in output.stdout
+    assert "the same as a scan finds: True" in output.stdout
+    assert "as batches: [128, 128, 108]" in output.stdout
+
+
 def test_torch_dataloader() -> None:
     """Workers keep the order, and torch's samplers divide the samples."""
     # Not under `-W error`: torch warns of more workers than cores on small machines.

@@ -7,7 +7,18 @@ import sys
 
 import headrace
 
-NOT_LOADED_BY_IMPORT = ("torch", "numba", "polars", "pyarrow", "h5py", "lmdb", "redis", "dask", "cupy")
+NOT_LOADED_BY_IMPORT = (
+    "torch",
+    "numba",
+    "polars",
+    "pyarrow",
+    "h5py",
+    "lmdb",
+    "scipy",
+    "redis",
+    "dask",
+    "cupy",
+)
 IMPORT_SECONDS = 0.25
 
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from headrace.execution.executors import Executor, Processes, Serial, Threads
+    from headrace.index.base import Index
     from headrace.inputs import from_arrays, from_arrow, from_polars, mix
     from headrace.inputs import open_dataset as open
     from headrace.loader import Loader
@@ -96,6 +97,7 @@ _MODULES = {
         "WorkerError",
     ),
     "execution.executors": ("Executor", "Processes", "Serial", "Threads"),
+    "index.base": ("Index",),
     "inputs": ("from_arrays", "from_arrow", "from_polars", "mix", "open"),
     "loader": ("Loader",),
     "manifest": ("Manifest", "RowGroup", "Shard"),
@@ -141,6 +143,7 @@ __all__ = [
     "Hdf5Options",
     "HeadraceError",
     "IdxOptions",
+    "Index",
     "JsonLinesOptions",
     "LmdbOptions",
     "Loader",

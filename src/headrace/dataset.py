@@ -18,6 +18,7 @@ from headrace.execution.executors import Executor, Threads
 from headrace.execution.measure import measure_lengths
 from headrace.execution.recipe import Recipe
 from headrace.fingerprint import digest
+from headrace.index.verbs import IndexVerbs
 from headrace.loader import Loader, LoaderOptions, OnError, Output
 from headrace.manifest import Manifest
 from headrace.planning.batching import Batching, Tail
@@ -40,7 +41,7 @@ Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset(ValueVerbs, SampleVerbs, SplitVerbs):
+class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs):
     """Samples and what is done to them, as a value.
 
     Immutable, thread-safe, and picklable if its functions are. Make one with `hr.open`,

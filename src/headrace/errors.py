@@ -15,7 +15,7 @@ Each class also inherits the builtin that a caller would catch:
     ├── UnknownPartError(KeyError)          a part that a split does not have
     ├── MemoryLimitError(MemoryError)       more bytes than `memory_limit` allows
     ├── PrepareError(RuntimeError)          an expression or a user's function failed
-    ├── StateError(ValueError)              a saved state that belongs to something else
+    ├── StateError(ValueError)              a state or an index of something else
     ├── WorkerError(RuntimeError)           a process of an executor died
     ├── FingerprintError(TypeError)         a setting that cannot be identified by value
     ├── ClosedError(RuntimeError)           use after `close`
@@ -62,7 +62,7 @@ class MissingSourceError(SourceError, FileNotFoundError):
 
 
 class CorruptSourceError(SourceError):
-    """The bytes of a shard are not what its format or its footer promises."""
+    """The bytes of a shard or of an index are not what its format, footer or header promises."""
 
 
 class UndecodableError(CorruptSourceError):
@@ -125,7 +125,7 @@ class PrepareError(HeadraceError, RuntimeError):
 
 
 class StateError(HeadraceError, ValueError):
-    """A saved state that belongs to other data, another recipe or another order."""
+    """A saved state or a stored index that belongs to other data, another recipe or another order."""
 
 
 class FingerprintError(HeadraceError, TypeError):

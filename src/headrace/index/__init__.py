@@ -1,0 +1,1 @@
+"""Indexes over columns: from values to sample ids."""
