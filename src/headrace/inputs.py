@@ -137,6 +137,11 @@ def mix(
         >>> [sorted(batch["x"].tolist()) for batch in mixed.loader(4, shuffle=True, output="numpy")]
         [[1, 1, 1, 2], [1, 1, 1, 2]]
     """
+    for given in (parts, weights):
+        if given is not None and not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise OptionError(
+                f'`mix` takes mappings, like {{"a": ds}} and {{"a": 1}}, got a {type(given).__name__}'
+            )
     names = tuple(parts)
     if not names:
         raise OptionError("`mix` needs at least one data set, got none")

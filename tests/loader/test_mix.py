@@ -122,6 +122,8 @@ def test_a_mix_is_a_value() -> None:
     ("parts", "weights", "message"),
     [
         ({}, None, "at least one data set"),
+        ([numbers(0, 3)], None, "takes mappings"),
+        ({"a": numbers(0, 3)}, [1], "takes mappings"),
         ({"a": numbers(0, 3)}, {"b": 1}, "must name each part once"),
         ({"a": numbers(0, 3).pack(x="x")}, None, "part `a` of a mix must not be packed"),
         ({"a": mixed()}, None, "part `a` of a mix must not be packed or a mix"),
