@@ -45,7 +45,7 @@ class Shares:
             OptionError: A share is no number above 0, or they sum to more than 1.
         """
         for name, share in shares.items():
-            is_number = isinstance(share, Real) and not isinstance(share, bool)
+            is_number = not isinstance(share, bool) and isinstance(share, Real)
             if not (is_number and 0 < float(share) <= 1):
                 raise OptionError(f"`{name}` must be a share above 0 and up to 1, got {share!r}")
         if math.fsum(shares.values()) > 1 + _ROUNDING:
