@@ -167,6 +167,25 @@ def idx(folder: Path) -> None:
         (folder / f"train-{name}-idx{len(shape)}-ubyte").write_bytes(head + values.tobytes())
 
 
+def arrow(folder: Path) -> None:
+    for shard in range(2):
+        table = pa.table({"x": range(500 * shard, 500 * shard + 500), "y": ["a", None] * 250})
+        with pa.OSFile(str(folder / f"{shard}.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table, max_chunksize=100)
+
+
+def csv(folder: Path) -> None:
+    for shard in range(2):
+        lines = ["x,y", *(f"{number * shard},row {number}" for number in range(500))]
+        (folder / f"{shard}.csv").write_text("\n".join(lines) + "\n")
+
+
+def jsonlines(folder: Path) -> None:
+    for shard in range(2):
+        lines = (f'{{"x": {number * shard}, "y": [1, {number}]}}\n' for number in range(500))
+        (folder / f"{shard}.jsonl").write_text("".join(lines))
+
+
 def parquet(folder: Path) -> None:
     for shard in range(2):
         write(folder / f"{shard}.parquet", {"x": list(range(5000)), "y": ["a", None] * 2500})
@@ -174,8 +193,18 @@ def parquet(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "format"),
-    [(parquet, None), (hdf5, None), (lmdb, None), (tfrecord, "tfrecord"), (idx, "idx")],
-    ids=["parquet", "hdf5", "lmdb", "tfrecord", "idx"],
+    [
+        (parquet, None),
+        (hdf5, None),
+        (lmdb, None),
+        (tfrecord, None),
+        (idx, None),
+        (arrow, None),
+        (arrow, "arrow"),
+        (csv, None),
+        (jsonlines, None),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
 )
 def test_formats_are_the_same_remotely(
     make: Callable[[Path], None], format: str | None, tmp_path: Path, memory: MemoryFileSystem
