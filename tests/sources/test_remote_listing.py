@@ -170,7 +170,10 @@ def idx(folder: Path) -> None:
 def arrow(folder: Path) -> None:
     for shard in range(2):
         table = pa.table({"x": range(500 * shard, 500 * shard + 500), "y": ["a", None] * 250})
-        with pa.OSFile(str(folder / f"{shard}.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        with (
+            pa.OSFile(str(folder / f"{shard}.arrow"), "wb") as file,
+            pa.ipc.new_file(file, table.schema) as writer,
+        ):
             writer.write_table(table, max_chunksize=100)
 
 
