@@ -342,7 +342,7 @@ def test_workers_share_the_private_folder(store: Store, url: str) -> None:
     """Workers read what the parent fetched, and fetch nothing again."""
     loader = hr.open(url, storage_options=store.options).loader(5000)
     store.proxy.reset()
-    workers = DataLoader(loader.to_torch(), batch_size=None, num_workers=2, multiprocessing_context="spawn")
+    workers = DataLoader(loader.to_torch(), batch_size=None, num_workers=2, multiprocessing_context="fork")
     total = SHARDS * ROWS
 
     assert sum(int(batch["x"].sum()) for batch in workers) == total * (total - 1) // 2
