@@ -297,3 +297,10 @@ def test_same_names_in_s3_and_locally(store: Store, tree: Path) -> None:
 
     assert remote.fingerprint == hr.open(tree / "sub" / "part-3.parquet").fingerprint
     assert remote.schema == pa.schema([("x", pa.int64()), ("name", pa.string())])
+
+
+def test_content_hashes_are_of_local_files(tree: Path, memory: MemoryFileSystem) -> None:
+    """Verifying a URL is refused, and never passed over."""
+    put(memory, tree, "tree")
+    with pytest.raises(hr.OptionError, match=r"memory://tree/part-2\.parquet.*local"):
+        hr.open("memory://tree/part-2.parquet", verify=True)
