@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from headrace.sources.jsonlines import JsonLinesOptions
     from headrace.sources.lmdb import LmdbOptions
     from headrace.sources.parquet import ParquetOptions
+    from headrace.sources.shard_cache import ShardCache
     from headrace.sources.tfrecord import TfRecordOptions
 
 __version__ = "0.1.0"
@@ -119,6 +120,7 @@ _MODULES = {
     "sources.jsonlines": ("JsonLinesOptions",),
     "sources.lmdb": ("LmdbOptions",),
     "sources.parquet": ("ParquetOptions",),
+    "sources.shard_cache": ("ShardCache",),
     "sources.tfrecord": ("TfRecordOptions",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -162,6 +164,7 @@ __all__ = [
     "Selection",
     "Serial",
     "Shard",
+    "ShardCache",
     "Source",
     "SourceError",
     "Sparse",

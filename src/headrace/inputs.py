@@ -19,25 +19,31 @@ from headrace.sources.budget import parse_bytes
 from headrace.sources.files import Paths
 from headrace.sources.memory import MemorySource
 from headrace.sources.open import open_source
+from headrace.sources.remote import Access
+from headrace.sources.shard_cache import ShardCache
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def open_dataset(
+def open_dataset(  # noqa: PLR0913 - each concern has an options class of its own already
     path: Paths,
     format: str | None = None,
     *,
     columns: Sequence[str] | None = None,
     memory_limit: int | str | None = None,
     verify: bool = False,
+    retries: int = 3,
+    storage_options: Mapping[str, Any] | None = None,
+    shard_cache: ShardCache | None = None,
     options: Any = None,
 ) -> Dataset:
     """Open shards where they lie; only their footers are read, and text once for its records.
 
     Args:
         path: A file, a folder (also `key=value` folders, which become columns), a glob, or a
-            list of those.
+            list of those; also behind a URL, as `s3://`, `gs://`, `az://`, `https://` and
+            `memory://`.
         format: `"parquet"`, `"hdf5"`, `"lmdb"`, `"arrow"`, `"tfrecord"`, `"idx"`, `"csv"` or
             `"jsonlines"`; by default told by the files' first bytes, and for text by `.csv`, `.tsv`,
             `.jsonl` and `.ndjson`. Arrow streams have no first bytes of their own, so name them.
@@ -45,7 +51,11 @@ def open_dataset(
         memory_limit: The most bytes that decoding one row group may take, as a number or a text
             like "2GB"; a quarter of the machine's memory by default.
         verify: Compare all bytes with the content hashes that `headrace info --hash PATH` keeps
-            beside the data, which reads them once, in parallel.
+            beside the data, which reads them once, in parallel; for local files alone.
+        retries: How often in a row a request to a URL's server may fail again after its first
+            failure; each goes on where the one before ended.
+        storage_options: What fsspec's file system for such URLs takes, like `{"anon": True}`.
+        shard_cache: Where whole shards behind URLs are kept on the local disk.
         options: How to read the format: `hr.ParquetOptions(...)`, `hr.Hdf5Options(...)`,
             `hr.LmdbOptions(...)`, `hr.ArrowOptions(...)`, `hr.TfRecordOptions(...)`,
             `hr.IdxOptions(...)`, `hr.CsvOptions(...)` or `hr.JsonLinesOptions(...)`.
@@ -65,7 +75,8 @@ def open_dataset(
     """
     if verify not in (True, False):
         raise OptionError(f"`verify` must be True or False, got {verify!r}")
-    dataset = Dataset.of(open_source(path, format, options, parse_bytes(memory_limit), verify))
+    access = Access({} if storage_options is None else storage_options, retries, shard_cache)
+    dataset = Dataset.of(open_source(path, format, options, parse_bytes(memory_limit), verify, access))
     return dataset if columns is None else dataset.select(columns)
 
 

@@ -6,8 +6,9 @@ Files are not mapped into memory: one that is cut off while it is mapped would e
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -154,24 +155,24 @@ class ArrowSource:
         """Decode one row group of one file."""
         check_columns(columns, self.schema, f"the Arrow data set of {row_group.name}")
         file, head = self.files[row_group.shard], self.heads[row_group.shard]
-        head.stamp.check(file.path)
+        file.check(head.stamp)
         stored = [name for name in columns if name in self._layouts[row_group.shard]]
         try:
             table = self._decode(row_group, stored)
         except HeadraceError:
-            head.stamp.check(file.path)
+            file.check(head.stamp)
             raise
         except MemoryError as error:
             raise MemoryLimitError(
                 f"{row_group}: the machine has too little memory to decode it: {error}"
             ) from error
         except Exception as error:
-            head.stamp.check(file.path)
+            file.check(head.stamp)
             raise CorruptSourceError(
                 f"{row_group}: cannot be decoded, so write the file again: {error}"
             ) from error
         check_rows(table.num_rows if stored else row_group.rows, row_group)
-        head.stamp.check(file.path)
+        file.check(head.stamp)
         wanted = pa.schema([self.schema.field(name) for name in columns])
         given = {name: file.partitions.get(name) for name in self._partitions}
         return conform(table, wanted, row_group, given)
@@ -179,15 +180,21 @@ class ArrowSource:
     def _decode(self, row_group: RowGroup, columns: list[str]) -> pa.Table:
         if not columns:
             return pa.table({})
-        path, head = self.files[row_group.shard].path, self.heads[row_group.shard]
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
-        try:
-            layouts = self._layouts[row_group.shard]
+        head, layouts = self.heads[row_group.shard], self._layouts[row_group.shard]
+        with _opened(self.files[row_group.shard]) as descriptor:
             reader = ArrowReader(descriptor, head, layouts, row_group, self.memory_limit)
             return reader.read(self._groups[row_group.shard][row_group.index], columns)
+
+
+@contextmanager
+def _opened(file: ShardFile) -> Generator[int]:
+    with file.local() as place:
+        try:
+            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise SourceError(f"{file.path}: cannot be read: {error.strerror}") from error
+        try:
+            yield descriptor
         finally:
             os.close(descriptor)
 

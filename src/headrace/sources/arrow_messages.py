@@ -125,17 +125,17 @@ def read_arrow_file(file: ShardFile) -> ArrowFile:
     Raises:
         SourceError: The file cannot be read, is cut off, or is no Arrow file.
     """
-    path, stamp = file.path, Stamp.of(file.path)
+    path, stamp = file.path, file.stamp()
     try:
-        with open(path, "rb", buffering=0) as opened:
+        with file.local() as place, open(place, "rb", buffering=0) as opened:
             found = _read_heads(opened, stamp, path)
-    except CorruptSourceError:
+    except SourceError:
         raise
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:
         raise CorruptSourceError(f"{path}: its messages cannot be read: {error}") from error
-    stamp.check(path)
+    file.check(stamp)
     return found
 
 

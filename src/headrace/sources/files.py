@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import glob
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
-from urllib.parse import unquote
 
 from headrace.errors import ChangedSourceError, MissingSourceError, OptionError, SourceError
+from headrace.sources.names import is_hidden, natural_sort, partitions_of
+from headrace.sources.remote import Access, RemoteFile, find_remote, is_chained, is_url
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
-_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_FINDERS = 16  # threads that look for single URLs; each waits for the network, not for a core
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +67,64 @@ class GrowingStamp(Stamp):
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:
-    """One file of a data set.
+    """One file of a data set, on a local disk or behind a URL.
+
+    What reads a file asks for its stamp first, opens it by `local`, and checks the stamp in the end.
 
     Attributes:
-        path: Where it lies.
+        path: Where it lies, for errors too: a path, or a URL without secrets.
         partitions: The `key=value` folders that lead to it, as written; None stands for null.
+        remote: The object, if it lies behind a URL.
     """
 
     path: str
     partitions: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
+    remote: RemoteFile | None = None
+
+    def stamp(self) -> Stamp:
+        """Tell what must not change.
+
+        Raises:
+            SourceError: The file is gone or may not be looked at.
+        """
+        # Whatever is fetched of a remote file is of the version that was opened, or an error.
+        return Stamp.of(self.path) if self.remote is None else Stamp(self.remote.size, 0, 0, 0)
+
+    def check(self, stamp: Stamp) -> None:
+        """Raise `ChangedSourceError` if the file is no longer the one that was stamped."""
+        if self.remote is None:
+            stamp.check(self.path)
+
+    @contextmanager
+    def local(self) -> Generator[str]:
+        """Name the file's place on the local disk, where it stays until the end of the block.
+
+        Raises:
+            SourceError: It cannot be fetched.
+        """
+        if self.remote is None:
+            yield self.path
+        else:
+            with self.remote.local() as place:
+                yield place
+
+    def head(self, size: int) -> bytes:
+        """Read the first bytes.
+
+        Raises:
+            SourceError: They cannot be read.
+        """
+        if self.remote is not None:
+            return self.remote.read(0, size)
+        try:
+            with open(self.path, "rb") as file:
+                return file.read(size)
+        except OSError as error:
+            raise SourceError(f"{self.path}: cannot be read: {error.strerror}") from error
 
 
-def find_files(paths: Paths) -> list[ShardFile]:
-    """List the files that a path, a glob, a folder or a list of those names.
+def find_files(paths: Paths, access: Access | None = None) -> list[ShardFile]:
+    """List the files that a path, a glob, a folder, a URL of those, or a list of them names.
 
     Files in a folder or a glob are sorted naturally ("part-2" before "part-10"); a list keeps
     its own order. Names that begin with `_` or `.` are passed over in folders and globs.
@@ -84,14 +132,20 @@ def find_files(paths: Paths) -> list[ShardFile]:
     Raises:
         MissingSourceError: Nothing lies there, or a file is named twice.
     """
+    find = partial(_find, access=access or Access())
     if isinstance(paths, (str, os.PathLike)):
-        return _find(os.fspath(paths))
-    found = [file for path in _listed(paths) for file in _find(path)]
+        return find(os.fspath(paths))
+    listed = _listed(paths)
+    if any(map(is_url, listed)):
+        with ThreadPoolExecutor(_FINDERS, thread_name_prefix="headrace-open") as pool:
+            found = [file for files in pool.map(find, listed) for file in files]
+    else:
+        found = [file for path in listed for file in find(path)]
     if not found:
         raise MissingSourceError("a list of paths must name at least one file, got an empty list")
     seen: set[str] = set()
     for file in found:
-        place = os.path.abspath(file.path)
+        place = os.path.abspath(file.path) if file.remote is None else f"{file.path} {file.remote.path}"
         if place in seen:
             raise OptionError(f"{file.path} is named twice; to repeat samples, use `rows` or `sample`")
         seen.add(place)
@@ -109,9 +163,11 @@ def _listed(paths: Any) -> list[str]:
     return [os.fspath(path) for path in listed]
 
 
-def _find(path: str) -> list[ShardFile]:
-    if re.match(r"^[a-z0-9+]{2,}://", path):
-        raise OptionError(f"{path}: only local files can be opened, no URLs")
+def _find(path: str, access: Access) -> list[ShardFile]:
+    for own in ("file://", "local://"):
+        path = path.removeprefix(own)
+    if is_url(path) or is_chained(path):
+        return [ShardFile(file.url, folders, file) for file, folders in find_remote(path, access)]
     if not path or "\0" in path:
         raise OptionError(f"a path must be a non-empty text without zero bytes, got {path!r}")
     path = os.path.expanduser(path)
@@ -128,7 +184,7 @@ def _find(path: str) -> list[ShardFile]:
     matches = [
         match
         for match in glob.glob(path, recursive=True)
-        if not any(_is_hidden(part) for part in Path(match).parts[fixed:])
+        if not any(is_hidden(part) for part in Path(match).parts[fixed:])
     ]
     files = [file for match in natural_sort(matches) for file in _expand_match(match)]
     unique = list({os.path.abspath(file.path): file for file in files}.values())
@@ -151,8 +207,8 @@ def _files_below(folder: str) -> list[ShardFile]:
             folders.clear()
             continue
         seen.add(place)
-        folders[:] = natural_sort(name for name in folders if not _is_hidden(name))
-        files.extend(os.path.join(parent, name) for name in names if not _is_hidden(name))
+        folders[:] = natural_sort(name for name in folders if not is_hidden(name))
+        files.extend(os.path.join(parent, name) for name in names if not is_hidden(name))
     return [_shard_file(path) for path in natural_sort(files)]
 
 
@@ -163,28 +219,4 @@ def _refuse_folder(error: OSError) -> None:
 def _shard_file(path: str) -> ShardFile:
     if os.path.exists(path) and not os.path.isfile(path):
         raise SourceError(f"{path}: a shard must be a regular file, but this is a pipe, a socket or a device")
-    parts = [part for part in Path(path).parent.parts if "=" in part]
-    pairs = (part.split("=", 1) for part in parts)
-    return ShardFile(
-        path, {unquote(key): None if value == _NULL_PARTITION else unquote(value) for key, value in pairs}
-    )
-
-
-def _is_hidden(name: str) -> bool:
-    """Whether a name says that it is no data: `_SUCCESS`, `.crc`; but `_k=1` is a partition."""
-    return name not in (".", "..") and (name.startswith(".") or (name.startswith("_") and "=" not in name))
-
-
-def natural_sort(paths: Iterable[str]) -> list[str]:
-    """Sort names so that numbers in them count as numbers.
-
-    Example:
-        >>> natural_sort(["part-10", "part-2"])
-        ['part-2', 'part-10']
-    """
-
-    def key(path: str) -> tuple[list[tuple[int, int, str]], str]:
-        pieces = re.findall(r"\d+|\D+", path)
-        return [(0, int(piece), "") if piece[0].isdecimal() else (1, 0, piece) for piece in pieces], path
-
-    return sorted(paths, key=key)
+    return ShardFile(path, partitions_of(Path(path).parent.parts))

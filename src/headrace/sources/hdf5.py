@@ -159,7 +159,7 @@ class Hdf5Source:
             SchemaError: The group has no columns, or the shards do not fit together.
         """
         shards = tuple(files)
-        headers = tuple(read_header(file.path, options) for file in shards)
+        headers = tuple(read_header(file, options) for file in shards)
         source = Hdf5Source(shards, headers, options, memory_limit)
         assert source.schema is not None  # shards that do not fit together are refused here
         return source
@@ -228,7 +228,7 @@ class Hdf5Source:
         check_columns(columns, self.schema, f"the HDF5 data set of {row_group.name}")
         file, header = self.files[row_group.shard], self.headers[row_group.shard]
         with _explained(row_group, file, header):
-            arrays = self._decode(file.path, header, row_group, columns)
+            arrays = self._decode(file, header, row_group, columns)
         for name in columns:
             if name not in arrays:
                 value, kind = file.partitions.get(name), self._partitions[name]
@@ -260,22 +260,23 @@ class Hdf5Source:
         first = row_group.index * header.group_rows
         with (
             _explained(row_group, file, header),
-            open_bytes(file.path, header.stamp, self._scratch) as opened,
+            file.local() as place,
+            open_bytes(file, place, header.stamp, self._scratch) as opened,
             located(table, row_group),
         ):
             copy_extent(opened, table.extent, rows + first, targets)
 
     def _decode(
-        self, path: str, header: Header, row_group: RowGroup, columns: Sequence[str]
+        self, shard: ShardFile, header: Header, row_group: RowGroup, columns: Sequence[str]
     ) -> dict[str, pa.Array]:
         begin = row_group.index * header.group_rows
         rows = range(begin, begin + row_group.rows)
-        with open_bytes(path, header.stamp, self._scratch) as file:
+        with shard.local() as place, open_bytes(shard, place, header.stamp, self._scratch) as file:
             reading = Reading(file, row_group, rows, self.memory_limit)
             foreign = reading.plan(header.members, frozenset(columns))
             arrays = reading.read_directly()
             if foreign:
-                with library_file(path, self.options.swmr) as opened:
+                with library_file(place, self.options.swmr) as opened:
                     for table in foreign:
                         arrays |= reading.read_by_library(opened[table.extent.name], table)
         return arrays
@@ -291,18 +292,19 @@ def _explained(row_group: RowGroup, file: ShardFile, header: Header) -> Generato
     except MemoryError as error:
         raise MemoryLimitError(f"{row_group}: memory ran out while decoding: {error}") from error
     except Exception as error:
-        header.stamp.check(file.path)
+        file.check(header.stamp)
         raise CorruptSourceError(f"{row_group}: cannot be decoded: {error}") from error
 
 
-def read_header(path: str, options: Hdf5Options) -> Header:
+def read_header(shard: ShardFile, options: Hdf5Options) -> Header:
     """Read the headers of one HDF5 file.
 
     Raises:
         SourceError: The file cannot be read, is empty, is cut off, or is no HDF5 file.
         SchemaError: It has no columns as the options want them.
     """
-    stamp = GrowingStamp.of(path) if options.swmr else Stamp.of(path)
+    path = shard.path
+    stamp = GrowingStamp.of(path) if options.swmr and shard.remote is None else shard.stamp()
     if stamp.size == 0:
         raise CorruptSourceError(
             f"{path}: the file is empty (0 bytes); its writer was stopped, so write it again"
@@ -310,17 +312,20 @@ def read_header(path: str, options: Hdf5Options) -> Header:
     opener = partial(library_file, swmr=options.swmr)
     fills = options.missing == "fill"
     try:
-        with opener(path) as file:
-            layouts = LayoutFinder(path, stamp.size, opener, options.allow_external, fills, options.swmr)
-            members = Inspector(file, layouts).find_members(options.group, options.columns)
-        rows = _common_rows(path, members, options)
-        group_rows, row_bytes = cut_rows(members, rows, stamp.size)
-        with open_bytes(path, stamp, Scratch()) as opened:
-            identity = identify(opened, members)
+        with shard.local() as place:
+            with opener(place) as file:
+                finder = LayoutFinder(
+                    path, place, stamp.size, opener, options.allow_external, fills, options.swmr
+                )
+                members = Inspector(file, finder).find_members(options.group, options.columns)
+            rows = _common_rows(path, members, options)
+            group_rows, row_bytes = cut_rows(members, rows, stamp.size)
+            with open_bytes(shard, place, stamp, Scratch()) as opened:
+                identity = identify(opened, members)
     except HeadraceError:
         raise
     except Exception as error:
-        stamp.check(path)
+        shard.check(stamp)
         if "already open for" in str(error) and not options.swmr:
             raise SourceError(
                 f"{path}: another process writes the file, or was stopped while it did; if it writes in SWMR "

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.errors import ChangedSourceError, CorruptSourceError, SourceError
-from headrace.sources.files import Stamp
+from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.hdf5_filters import Decode, Filter, make_decoder
 from headrace.sources.scratch import Scratch
 
@@ -184,21 +184,28 @@ class ShardBytes:
 
 
 @contextmanager
-def open_bytes(path: str, stamp: Stamp, scratch: Scratch) -> Generator[ShardBytes, Any]:
-    """Open a file for one read, and make sure that it is the stamped one before and after."""
-    stamp.check(path)
+def open_bytes(file: ShardFile, place: str, stamp: Stamp, scratch: Scratch) -> Generator[ShardBytes, Any]:
+    """Open a file for one read, and make sure that it is the stamped one before and after.
+
+    Args:
+        file: Which one.
+        place: Where it lies on the local disk.
+        stamp: What it must still be.
+        scratch: Memory that reads use again and again.
+    """
+    file.check(stamp)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+        raise SourceError(f"{file.path}: cannot be read: {error.strerror}") from error
     try:
-        yield ShardBytes(path, descriptor, scratch)
+        yield ShardBytes(file.path, descriptor, scratch)
     except CorruptSourceError:
-        stamp.check(path)  # what looks damaged may have been rewritten meanwhile
+        file.check(stamp)  # what looks damaged may have been rewritten meanwhile
         raise
     finally:
         os.close(descriptor)
-    stamp.check(path)
+    file.check(stamp)
 
 
 def read_extent(file: ShardBytes, extent: Extent, begin: int, end: int) -> Bytes:

@@ -45,7 +45,8 @@ class LayoutFinder:
     """Looks at the data sets of one open file.
 
     Attributes:
-        path: The file.
+        path: The file, for errors.
+        place: Where it lies on the local disk.
         size: Its bytes.
         opener: Opens another HDF5 file, which a virtual data set may name.
         allow_external: Whether values may lie in other files.
@@ -54,6 +55,7 @@ class LayoutFinder:
     """
 
     path: str
+    place: str
     size: int
     opener: Callable[[str], AbstractContextManager[Any]]
     allow_external: bool
@@ -71,10 +73,12 @@ class LayoutFinder:
             SourceError: They lie in other files, were never written, or reach beyond the end.
         """
         if not os.path.samefile(
-            dataset.file.filename, self.path
+            dataset.file.filename, self.place
         ):  # behind an external link, which was allowed
             there = dataset.file.filename
-            found = replace(self, path=there, size=os.stat(there).st_size).find(dataset, itemsize)
+            found = replace(self, path=there, place=there, size=os.stat(there).st_size).find(
+                dataset, itemsize
+            )
             return found if isinstance(found, Foreign) else Foreign("it lies in another file")
         plist = dataset.id.get_create_plist()
         extent = Extent(dataset.name, dataset.shape[0], dataset.shape[1:], itemsize, Unwritten(), b"")
@@ -208,7 +212,7 @@ class LayoutFinder:
             elif inner.shape:
                 self.find(inner, inner.id.get_type().get_size())
             return
-        target = os.path.join(os.path.dirname(self.path), name)
+        target = os.path.join(os.path.dirname(self.place), name)
         if not os.path.exists(target):
             if not self.fills:
                 raise SourceError(

@@ -20,7 +20,7 @@ from headrace.manifest import Manifest, RowGroup, Shard
 from headrace.sources.base import check_columns
 from headrace.sources.budget import PlannedColumn, check_planned
 from headrace.sources.building import tensor_array, tensor_type
-from headrace.sources.files import ShardFile, Stamp
+from headrace.sources.files import ShardFile
 from headrace.sources.inflate import inflate, is_gzip
 from headrace.sources.mapped import MappedFile
 from headrace.sources.verify import UNPROTECTED
@@ -73,12 +73,12 @@ class IdxArray:
     identity: str
 
     @staticmethod
-    def open(path: str, memory_limit: int) -> IdxArray:
+    def open(shard: ShardFile, memory_limit: int) -> IdxArray:
         """Read a file's header, and hold the file's size against it."""
-        file = MappedFile(path, Stamp.of(path))
+        path, file = shard.path, MappedFile(shard, shard.stamp())
         content = file.content()
         is_packed = is_gzip(content[:2].tobytes())
-        head = inflate(path, 1 << 20, _LONGEST_HEADER) if is_packed else content[:_LONGEST_HEADER].tobytes()
+        head = inflate(shard, 1 << 20, _LONGEST_HEADER) if is_packed else content[:_LONGEST_HEADER].tobytes()
         skip = 4 + 4 * head[3] if len(head) >= 4 else 0
         if head[:2] != b"\0\0" or not 4 < skip <= len(head) or head[2] not in _DTYPES:
             raise CorruptSourceError(
@@ -95,7 +95,7 @@ class IdxArray:
             )
         tail = content[-8:].tobytes()
         if is_packed and tail[4:] != (size % (1 << 32)).to_bytes(4, "little"):  # cut off, or of several parts
-            _unpack(path, size, memory_limit)
+            _unpack(shard, size, memory_limit)
         identity = digest("idx", head[:skip], file.size, tail)
         return IdxArray(file, is_packed, dtype, shape, skip, identity)
 
@@ -114,17 +114,17 @@ class IdxArray:
         size = self.skip + self.row_bytes * self.shape[0]
         content: Any = self.file.content()
         if self.is_packed:
-            content = _unpack(self.file.path, size, size)
+            content = _unpack(self.file.file, size, size)
         part = content[self.skip + begin * self.row_bytes : self.skip + end * self.row_bytes].copy()
-        self.file.stamp.check(self.file.path)
+        self.file.check()
         return part.view(self.dtype).reshape(end - begin, *self.shape[1:])
 
 
-def _unpack(path: str, size: int, limit: int) -> NDArray[np.uint8]:
-    content = np.frombuffer(inflate(path, min(size, limit)), np.uint8)
+def _unpack(file: ShardFile, size: int, limit: int) -> NDArray[np.uint8]:
+    content = np.frombuffer(inflate(file, min(size, limit)), np.uint8)
     if len(content) != size:
         raise CorruptSourceError(
-            f"{path}: unpacks to {len(content):,} bytes instead of {size:,}; it is damaged"
+            f"{file.path}: unpacks to {len(content):,} bytes instead of {size:,}; it is damaged"
         )
     return content
 
@@ -147,7 +147,7 @@ class IdxSource:
         found: dict[str, list[IdxArray]] = {name: [] for name in options.columns or ()}
         for file in files:
             if (name := options.name(file.path)) is not None:
-                found.setdefault(name, []).append(IdxArray.open(file.path, memory_limit))
+                found.setdefault(name, []).append(IdxArray.open(file, memory_limit))
         counts = {name: [array.shape[0] for array in arrays] for name, arrays in found.items()}
         if len({tuple(count) for count in counts.values()}) != 1 or not all(counts.values()):
             raise SchemaError(f"all columns must have files with the same numbers of samples, got {counts}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 
-from headrace.errors import CorruptSourceError, MemoryLimitError, SourceError
+from headrace.errors import CorruptSourceError, HeadraceError, MemoryLimitError, SourceError
+from headrace.sources.files import ShardFile
 
 _PIECE = 1 << 20
 _ANY_HEADER = 32 + zlib.MAX_WBITS  # gzip or zlib, told by the first bytes
@@ -15,11 +16,11 @@ def is_gzip(head: bytes) -> bool:
     return head[:2] == b"\x1f\x8b"
 
 
-def inflate(path: str, limit: int, most: int | None = None) -> bytes:
+def inflate(file: ShardFile, limit: int, most: int | None = None) -> bytes:
     """Unpack a whole file, and never more than the limit.
 
     Args:
-        path: A file in gzip's or zlib's format; gzip's may have several members.
+        file: A file in gzip's or zlib's format; gzip's may have several members.
         limit: The most bytes that it may unpack to.
         most: How many bytes are wanted from its beginning; all by default.
 
@@ -27,13 +28,14 @@ def inflate(path: str, limit: int, most: int | None = None) -> bytes:
         MemoryLimitError: It unpacks to more than the limit.
         CorruptSourceError: It is damaged or cut off; gzip's and zlib's checksums are verified.
     """
+    path = file.path
     pieces: list[bytes] = []
     total = 0
     unpacker = zlib.decompressobj(_ANY_HEADER)
     try:
-        with open(path, "rb") as file:
+        with file.local() as place, open(place, "rb") as opened:
             packed = b""
-            while packed or (packed := file.read(_PIECE)):
+            while packed or (packed := opened.read(_PIECE)):
                 if unpacker.eof:  # another member follows, or zeros that fill up a block
                     packed = packed.lstrip(b"\0")
                     if not packed:
@@ -51,6 +53,8 @@ def inflate(path: str, limit: int, most: int | None = None) -> bytes:
                         "that it can be "
                         "read in parts, or raise `memory_limit` in `hr.open`"
                     )
+    except HeadraceError:
+        raise
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
     except zlib.error as error:

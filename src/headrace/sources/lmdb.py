@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -134,13 +134,15 @@ class LmdbSource:
     @staticmethod
     def open(files: Iterable[ShardFile], options: LmdbOptions, memory_limit: int) -> LmdbSource:
         """Read the trees of all environments, but no large values, in parallel."""
-        shards = tuple(ShardFile(_data_file(file.path), file.partitions) for file in files)
+        shards = tuple(replace(file, path=_data_file(file.path)) for file in files)
         patterns = tuple(KeyPattern.parse(name, text) for name, text in (options.fields or {}).items())
-        begin = partial(
-            open_environment, patterns=patterns, database=options.database, exclude=tuple(options.exclude)
-        )
+
+        def begin(shard: ShardFile) -> Environment:
+            with shard.local():  # a remote one stays where it is while it is looked at
+                return open_environment(shard, patterns, options.database, tuple(options.exclude))
+
         with ThreadPoolExecutor(_OPENERS, thread_name_prefix="headrace-open") as pool:
-            environments = tuple(pool.map(begin, [file.path for file in shards]))
+            environments = tuple(pool.map(begin, shards))
         source = LmdbSource(shards, environments, options, memory_limit)
         assert source.schema is not None  # environments that do not fit together are refused here
         return source
@@ -169,10 +171,11 @@ class LmdbSource:
     def _infer(self, path: str, environment: Environment) -> dict[str, Types]:
         samples = np.arange(min(environment.samples, _SAMPLED))
         try:
-            return {
-                name: decoder.infer(self._values(environment, name, samples, None))
-                for name, decoder in self._decoders.items()
-            }
+            with environment.file.file.local():
+                return {
+                    name: decoder.infer(self._values(environment, name, samples, None))
+                    for name, decoder in self._decoders.items()
+                }
         except HeadraceError as error:
             raise located(error, path) from error
 
@@ -272,19 +275,20 @@ class LmdbSource:
         """
         from headrace.copying import copy_rows
 
-        path, environment = self.files[row_group.shard].path, self.environments[row_group.shard]
+        file, environment = self.files[row_group.shard], self.environments[row_group.shard]
         name = self._layout[column][0]
         decoder = self._decoders[name]
         assert isinstance(decoder, Fixed)
         try:
-            samples = int(environment.cuts[row_group.index]) + rows
-            nodes = environment.tree.locate(environment.file, environment.records_of(name, samples))
-            values = environment.tree.values(environment.file, nodes)
-            decoder.check(values)
-            copy_rows(values.buffer, values.offsets, decoder.width, targets)
-            environment.check()
+            with file.local():
+                samples = int(environment.cuts[row_group.index]) + rows
+                nodes = environment.tree.locate(environment.file, environment.records_of(name, samples))
+                values = environment.tree.values(environment.file, nodes)
+                decoder.check(values)
+                copy_rows(values.buffer, values.offsets, decoder.width, targets)
+                environment.check()
         except HeadraceError as error:
-            raise located(error, path, row_group) from error
+            raise located(error, file.path, row_group) from error
         except Exception as error:
             raise CorruptSourceError(f"{row_group}: cannot be decoded: {error}") from error
 
@@ -317,18 +321,19 @@ class LmdbSource:
         self, where: RowGroup, shard: int, samples: NDArray[np.int64], columns: Sequence[str]
     ) -> pa.RecordBatch:
         check_columns(columns, self.schema, f"the LMDB data set of {where.name}")
-        path, environment = self.files[shard].path, self.environments[shard]
+        file, environment = self.files[shard], self.environments[shard]
         stored = [name for name in columns if name in self._layout]
         arrays: dict[str, pa.Array] = {}
         try:
-            for name in dict.fromkeys(self._layout[column][0] for column in stored):
-                values = self._values(environment, name, samples, where)
-                decoded = self._decoders[name].decode(values, self._types[name])
-                wanted = [column for column in stored if self._layout[column][0] == name]
-                arrays |= {column: decoded[self._layout[column][1]] for column in wanted}
-            environment.check()
+            with file.local():
+                for name in dict.fromkeys(self._layout[column][0] for column in stored):
+                    values = self._values(environment, name, samples, where)
+                    decoded = self._decoders[name].decode(values, self._types[name])
+                    wanted = [column for column in stored if self._layout[column][0] == name]
+                    arrays |= {column: decoded[self._layout[column][1]] for column in wanted}
+                environment.check()
         except HeadraceError as error:
-            raise located(error, path, where) from error
+            raise located(error, file.path, where) from error
         except Exception as error:
             raise CorruptSourceError(f"{where}: cannot be decoded: {error}") from error
         given = {name: self.files[shard].partitions.get(name) for name in self._partitions}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import ChangedSourceError, CorruptSourceError, OptionError
 from headrace.fingerprint import digest
-from headrace.sources.files import Stamp
+from headrace.sources.files import ShardFile
 from headrace.sources.lmdb_header import Database, Header, read_header
 from headrace.sources.lmdb_pages import IS_DATABASE, Nodes, Tree, name_key
 from headrace.sources.mapped import MappedFile, Places, windows
@@ -138,7 +138,7 @@ class Environment:
         Raises:
             ChangedSourceError: The file is no longer as it was when it was opened.
         """
-        self.file.stamp.check(self.file.path)
+        self.file.check()
         if read_header(self.file).transaction != self.tree.header.transaction:
             raise ChangedSourceError(
                 f"{self.file.path}: a transaction was committed after it was opened; open the data set again"
@@ -151,7 +151,7 @@ class Environment:
 
 
 def open_environment(
-    path: str,
+    shard: ShardFile,
     patterns: Sequence[KeyPattern] = (),
     database: str | bytes | None = None,
     exclude: Sequence[str | bytes] = (),
@@ -162,7 +162,7 @@ def open_environment(
         CorruptSourceError: The file is damaged or cut off, or records of a sample are missing.
         OptionError: There is no such sub-database, or only sub-databases.
     """
-    file = MappedFile(path, Stamp.of(path))
+    path, file = shard.path, MappedFile(shard, shard.stamp())
     header = read_header(file)
     chosen = header.main if database is None else _sub_database(file, header, database)
     leaves: list[Places] = []
@@ -186,7 +186,7 @@ def open_environment(
     np.cumsum(_joined(counts), out=starts[1:])
     records, sizes = finder.finish()
     cuts, nbytes = _cut(sizes)
-    file.stamp.check(path)
+    file.check()
     identity = digest("lmdb", file.size, header.transaction, chosen.entries, finder.hasher.hexdigest())
     return Environment(file, identity, Tree(header, _joined(leaves), starts), records, cuts, nbytes)
 

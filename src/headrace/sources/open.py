@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from os.path import basename
 from typing import Any
 
@@ -10,15 +11,23 @@ from headrace.errors import CorruptSourceError, OptionError, SourceError
 from headrace.sources.base import Source
 from headrace.sources.files import Paths, ShardFile, find_files
 from headrace.sources.formats import FORMATS, Format, claimed_format, describe_unknown, tell_format
+from headrace.sources.remote import Access
 from headrace.sources.verify import check_hashes
 
 _SHOWN = 5
 _HEAD_BYTES = 4096
+_SHORT_HEAD_BYTES = 32  # enough for most formats, and little beside what else is fetched of a remote shard
+_HEADERS = 16  # threads that read remote heads
 _BY_NAME = {format.name: format for format in FORMATS}
 
 
 def open_source(
-    paths: Paths, format: str | None, options: Any, memory_limit: int, verify: bool = False
+    paths: Paths,
+    format: str | None,
+    options: Any,
+    memory_limit: int,
+    verify: bool = False,
+    access: Access | None = None,
 ) -> Source:
     """Find the files, tell their format and open them.
 
@@ -27,7 +36,7 @@ def open_source(
             content hashes.
         OptionError: The format is unknown, or the options belong to another one.
     """
-    files = list_files(paths, format)
+    files = list_files(paths, format, access)
     verified = check_hashes(paths, files) if verify else {}
     kind = _sniff(files) if format is None else _BY_NAME[format]
     source = kind.open(files, options, memory_limit)
@@ -36,7 +45,7 @@ def open_source(
     return source
 
 
-def list_files(paths: Paths, format: str | None) -> list[ShardFile]:
+def list_files(paths: Paths, format: str | None, access: Access | None = None) -> list[ShardFile]:
     """Find the files of a data set, in order.
 
     Raises:
@@ -45,7 +54,7 @@ def list_files(paths: Paths, format: str | None) -> list[ShardFile]:
     """
     if format is not None and format not in _BY_NAME:
         raise OptionError(f"`format` must be one of {', '.join(_BY_NAME)}, got {format!r}")
-    files = [file for file in find_files(paths) if not _is_lock_file(file.path)]
+    files = [file for file in find_files(paths, access) if not _is_lock_file(file.path)]
     if len(files) > 1 and format is not None:
         files = [file for file in files if file.path.lower().endswith(_BY_NAME[format].suffixes)] or files
     return files
@@ -53,7 +62,11 @@ def list_files(paths: Paths, format: str | None) -> list[ShardFile]:
 
 def _sniff(files: Sequence[ShardFile]) -> Format:
     """Tell the format by the files' first bytes; they must all agree."""
-    heads = [_head(file.path) for file in files]
+    if any(file.remote is not None for file in files):
+        with ThreadPoolExecutor(_HEADERS, thread_name_prefix="headrace-open") as pool:
+            heads = list(pool.map(_head, files))
+    else:
+        heads = [_head(file) for file in files]
     found = [tell_format(file.path, head) for file, head in zip(files, heads, strict=True)]
     known = next((kind for kind in found if kind is not None), None)
     foreign = [place for place, kind in enumerate(found) if kind is None or kind is not known]
@@ -75,9 +88,9 @@ def _is_lock_file(path: str) -> bool:
     return basename(path) == "lock.mdb" or path.endswith("-lock")
 
 
-def _head(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+def _head(file: ShardFile) -> bytes:
+    if file.remote is not None:
+        head = file.head(_SHORT_HEAD_BYTES)
+        if any(kind.begins(head) for kind in FORMATS):
+            return head
+    return file.head(_HEAD_BYTES)

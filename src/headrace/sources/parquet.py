@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headrace.errors import CorruptSourceError, HeadraceError, MemoryLimitError, OptionError, SourceError
+from headrace.errors import CorruptSourceError, HeadraceError, MemoryLimitError, OptionError
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
 from headrace.sources.base import check_columns, check_rows
@@ -21,19 +20,20 @@ from headrace.sources.bloom import BloomFilter
 from headrace.sources.budget import check_planned, count_values, decode, leaf_of, leaves_of, plan_bytes
 from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.hive import partition_column, partition_fields
+from headrace.sources.parquet_bytes import DATA_BYTES, has_page_checksum, open_chunks, read_tail
 from headrace.sources.parquet_probe import check_chunks
 from headrace.sources.parquet_statistics import plain_bytes, read_statistics
 from headrace.sources.schemas import conform, unify
 from headrace.sources.statistics import Statistics
 from headrace.sources.verify import UNPROTECTED
 
-# Footers up to this size arrive with the first read of a file's tail.
-_TAIL_BYTES = 1 << 16
+_SMALL_FILE = 16  # remote files up to so many times the bytes of their tail keep it, as most of it is needed
 _MAGIC = b"PAR1"
 _MOST_ROWS = 1 << 40  # of one row group; no file holds as many, so a footer that says more is damaged
 _MOST_BYTES = 1 << 50
-_PAGE_HEAD_BYTES = 32  # the first four numbers of a page's header take fewer
-_OPENERS = 8  # threads that read footers; opening waits for the disk, not for a core
+# Threads that read footers; opening waits for the disk or the network, not for a core.
+_OPENERS = 8
+_REMOTE_OPENERS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,21 @@ class ParquetOptions:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What the end of one file says, and the file's stamp at that time."""
+    """What the end of one file says, and the file's stamp at that time.
+
+    Attributes:
+        metadata: The footer.
+        schema: The file's columns.
+        identity: Digest of the footer, the data just before it and the file's size.
+        stamp: The file's stamp.
+        tail: The last bytes of a small remote file, which need not be fetched again.
+    """
 
     metadata: pq.FileMetaData
     schema: pa.Schema
     identity: str
     stamp: Stamp
+    tail: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +110,10 @@ class ParquetSource:
     def open(files: Iterable[ShardFile], options: ParquetOptions, memory_limit: int) -> ParquetSource:
         """Read the footers of all files, in parallel."""
         shards = tuple(files)
-        with ThreadPoolExecutor(_OPENERS, thread_name_prefix="headrace-open") as pool:
-            footers = tuple(pool.map(read_footer, [file.path for file in shards]))
+        first = read_footer(shards[0])
+        openers = _OPENERS if shards[-1].remote is None else _REMOTE_OPENERS
+        with ThreadPoolExecutor(openers, thread_name_prefix="headrace-open") as pool:
+            footers = (first, *pool.map(partial(read_footer, like=first), shards[1:]))
         source = ParquetSource(shards, footers, options, memory_limit)
         assert source.schema is not None  # shards that do not fit together are refused here
         assert source.manifest is not None  # and so are footers that cannot be right
@@ -147,7 +158,7 @@ class ParquetSource:
             return (f"`verify_checksums=False` leaves out page checksums; {UNPROTECTED}",)
         for file, footer in zip(self.files, self.footers, strict=True):
             if footer.metadata.num_row_groups and footer.metadata.num_columns:
-                is_protected = _has_page_checksum(file.path, footer)
+                is_protected = has_page_checksum(file, footer.metadata, footer.stamp.size)
                 return () if is_protected else (f"the pages of {file.path} have no checksums; {UNPROTECTED}",)
         return ()
 
@@ -155,18 +166,18 @@ class ParquetSource:
         """Decode one row group of one file."""
         check_columns(columns, self.schema, f"the Parquet data set of {row_group.name}")
         file, footer = self.files[row_group.shard], self.footers[row_group.shard]
-        footer.stamp.check(file.path)
+        file.check(footer.stamp)
         known = set(footer.schema.names)
         stored = [name for name in columns if name in known]
         try:
-            table = self._decode(file.path, footer, row_group, stored)
+            table = self._decode(file, footer, row_group, stored)
         except HeadraceError:
             raise
         except Exception as error:
-            footer.stamp.check(file.path)
+            file.check(footer.stamp)
             raise self._explained(error, footer, row_group, stored) from error
         check_rows(table.num_rows if stored else row_group.rows, row_group)
-        footer.stamp.check(file.path)
+        file.check(footer.stamp)
         wanted = pa.schema([self.schema.field(name) for name in columns])
         given = {name: file.partitions.get(name) for name in self._partitions}
         return conform(table, wanted, row_group, given)
@@ -194,11 +205,13 @@ class ParquetSource:
         offset = footer.metadata.row_group(row_group.index).column(leaf).bloom_filter_offset
         if offset is None:
             return False
-        footer.stamp.check(file.path)
+        if file.remote is not None:
+            return False  # a request would cost as much as it could save
+        file.check(footer.stamp)
         bloom = BloomFilter.read(file.path, offset)
         return bloom is not None and not any(bloom.may_hold(value) for value in encoded)
 
-    def _decode(self, path: str, footer: Footer, row_group: RowGroup, columns: list[str]) -> pa.Table:
+    def _decode(self, file: ShardFile, footer: Footer, row_group: RowGroup, columns: list[str]) -> pa.Table:
         """Decode the columns, within the memory limit."""
         if not columns:
             return pa.table({})
@@ -210,14 +223,19 @@ class ParquetSource:
         check_planned(planned, self.memory_limit, row_group)
         is_doubtful = sum(column.most for column in planned.values()) > self.memory_limit
         dictionaries = [path for column in planned.values() for path in column.dictionaries if is_doubtful]
-        with pq.ParquetFile(
-            path,
-            metadata=footer.metadata,
-            read_dictionary=dictionaries or None,
-            page_checksum_verification=self.options.verify_checksums,
-            arrow_extensions_enabled=True,
-        ) as file:
-            return decode(file, row_group, planned, footer.schema, self.memory_limit)
+        leaves = leaves_of(columns, footer.metadata, footer.schema) if file.remote is not None else []
+        chunks = [number for _, number in leaves]
+        with (
+            open_chunks(file, footer.metadata, row_group.index, chunks, footer.tail) as content,
+            pq.ParquetFile(
+                content,
+                metadata=footer.metadata,
+                read_dictionary=dictionaries or None,
+                page_checksum_verification=self.options.verify_checksums,
+                arrow_extensions_enabled=True,
+            ) as opened,
+        ):
+            return decode(opened, row_group, planned, footer.schema, self.memory_limit)
 
     def _check_chunks(self, footer: Footer, shard: int, index: int, columns: Sequence[str]) -> None:
         key = (shard, index, *columns)
@@ -235,31 +253,25 @@ class ParquetSource:
         column = ""
         for name in columns:
             try:
-                self._decode(row_group.name, footer, row_group, [name])
+                self._decode(self.files[row_group.shard], footer, row_group, [name])
             except Exception:
                 column = f", column `{name}`"
                 break
         return CorruptSourceError(f"{row_group}{column}: cannot be decoded, so write the file again: {error}")
 
 
-def read_footer(path: str) -> Footer:
+def read_footer(file: ShardFile, like: Footer | None = None) -> Footer:
     """Read the end of one Parquet file.
+
+    Args:
+        file: Which one.
+        like: The footer of another file, which may be about as long.
 
     Raises:
         SourceError: The file cannot be read, is empty, is cut off, or is no Parquet file.
     """
-    stamp = Stamp.of(path)
-    try:
-        with open(path, "rb") as file:
-            head = file.read(4)
-            file.seek(max(stamp.size - _TAIL_BYTES, 0))
-            tail = file.read()
-            length = int.from_bytes(tail[-8:-4], "little") + 8
-            if len(tail) < length <= stamp.size:
-                file.seek(stamp.size - length)
-                tail = file.read()
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    path, stamp = file.path, file.stamp()
+    head, tail, length = read_tail(file, stamp.size, None if like is None else like.metadata.serialized_size)
     if head == b"PARE" or tail[-4:] == b"PARE":
         raise CorruptSourceError(f"{path}: the file is encrypted, which cannot be read; decrypt it before")
     if stamp.size == 0:
@@ -271,7 +283,7 @@ def read_footer(path: str) -> Footer:
             f"{path}: a Parquet file must begin and end with {_MAGIC!r}, got {head!r} and {tail[-4:]!r} in "
             f"{stamp.size} bytes; the file is cut off or of another format"
         )
-    stamp.check(path)
+    file.check(stamp)
     try:
         metadata = pq.read_metadata(pa.BufferReader(tail))
         schema = pa.schema([field.remove_metadata() for field in metadata.schema.to_arrow_schema()])
@@ -281,23 +293,10 @@ def read_footer(path: str) -> Footer:
     if len(set(names)) != len(names):
         raise CorruptSourceError(f"{path}: column names must be unique, got {names}")
     # More of the tail than the footer: where a footer has no statistics, it may outlive a rewrite.
-    contents = hashlib.blake2b(tail, digest_size=16).hexdigest()
-    return Footer(metadata, schema, digest("parquet", stamp.size, contents), stamp)
-
-
-def _has_page_checksum(path: str, footer: Footer) -> bool:
-    """Whether the first page of a file has one, which its footer does not tell."""
-    try:
-        check_chunks(footer.metadata, 0, [0], footer.stamp.size)
-        chunk = footer.metadata.row_group(0).column(0)
-        with open(path, "rb") as file:
-            file.seek(chunk.dictionary_page_offset or chunk.data_page_offset)
-            head = file.read(_PAGE_HEAD_BYTES)
-    except OSError as error:
-        raise SourceError(f"{path}: its first page cannot be read: {error}") from error
-    # Thrift's compact encoding: the type, two sizes, then the checksum or what comes after it.
-    numbers = re.match(rb"(?:\x15[\x80-\xff]*[\x00-\x7f]){3}", head, re.DOTALL)
-    return numbers is not None and head[numbers.end() : numbers.end() + 1] == b"\x15"
+    contents = hashlib.blake2b(tail[-length - DATA_BYTES :], digest_size=16).hexdigest()
+    is_small = file.remote is not None and stamp.size <= _SMALL_FILE * len(tail)
+    identity = digest("parquet", stamp.size, contents)
+    return Footer(metadata, schema, identity, stamp, tail if is_small else b"")
 
 
 def _shard(file: ShardFile, footer: Footer, fixed: int, has_variable: bool) -> Shard:

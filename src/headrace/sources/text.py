@@ -118,10 +118,10 @@ class TextSource:
         """Parse one row group of one file."""
         check_columns(columns, self.schema, f"the {self.grammar.title} data set of {row_group.name}")
         file, scan = self.files[row_group.shard], self.scans[row_group.shard]
-        scan.stamp.check(file.path)
+        file.check(scan.stamp)
         stored = [name for name in columns if name in self.stored.names]
         table = self._parse(row_group, stored) if stored else pa.table({})
-        scan.stamp.check(file.path)
+        file.check(scan.stamp)
         wanted = pa.schema([self.schema.field(name) for name in columns])
         given = {name: file.partitions.get(name) for name in self._partitions}
         return conform(table, wanted, row_group, given)
@@ -141,7 +141,7 @@ class TextSource:
             table = self.grammar.parse(data, scan.names, wanted)
             check_rows(table.num_rows, row_group)
         except Exception as error:
-            scan.stamp.check(row_group.name)
+            self.files[row_group.shard].check(scan.stamp)
             raise self._explained(error, row_group, data, wanted) from error
         sizes = {name: table.column(name).nbytes for name in table.schema.names}
         check_sizes(sizes, self.memory_limit, row_group)
@@ -207,10 +207,13 @@ def _most_bytes(kind: pa.DataType, rows: int, data: bytes) -> int:
 
 def _read(file: ShardFile, begin: int, length: int) -> bytes:
     try:
-        descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.pread(descriptor, length, begin)
-        finally:
-            os.close(descriptor)
+        with file.local() as place:
+            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return os.pread(descriptor, length, begin)
+            finally:
+                os.close(descriptor)
+    except SourceError:
+        raise
     except OSError as error:
         raise SourceError(f"{file.path}: cannot be read: {error.strerror}") from error

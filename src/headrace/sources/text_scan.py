@@ -116,15 +116,15 @@ def scan_text(file: ShardFile, grammar: Grammar, memory_limit: int) -> TextFile:
         CorruptSourceError: It is empty, compressed, no UTF-8 text, or ends within a record.
         MemoryLimitError: One record takes more than the limit.
     """
-    path, stamp = file.path, Stamp.of(file.path)
+    path, stamp = file.path, file.stamp()
     try:
-        with open(path, "rb", buffering=0) as opened:
+        with file.local() as place, open(place, "rb", buffering=0) as opened:
             found = _Scan(opened, path, stamp, grammar, min(memory_limit, _MOST_BYTES)).run()
-    except (CorruptSourceError, MemoryLimitError):
+    except (SourceError, MemoryLimitError):
         raise
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
-    stamp.check(path)
+    file.check(stamp)
     return found
 
 

@@ -153,7 +153,7 @@ class TfRecordSource:
         shards = tuple(files)
         begin = partial(scan_file, verify=options.verify_checksums, limit=memory_limit)
         with ThreadPoolExecutor(_OPENERS, thread_name_prefix="headrace-open") as pool:
-            scans = tuple(pool.map(begin, [file.path for file in shards]))
+            scans = tuple(pool.map(begin, shards))
         source = TfRecordSource(shards, scans, options, memory_limit)
         assert source.schema is not None  # shards that do not fit together are refused here
         return source
@@ -226,19 +226,19 @@ class TfRecordSource:
         """
         check_columns(columns, self.schema, f"the TFRecord data set of {row_group.name}")
         file, scan = self.files[row_group.shard], self.scans[row_group.shard]
-        scan.stamp.check(file.path)
+        file.check(scan.stamp)
         parts = {name: kind for name, kind in self._types.items() if name in columns}
         if self.options.content == "bytes" and set(self._types) == {_RECORD}:
             parts = {"": self._types[_RECORD]} if _RECORD in columns else {}
         try:
             decoded = self._decode(row_group, parts, rows)
         except HeadraceError as error:
-            scan.stamp.check(file.path)
+            file.check(scan.stamp)
             raise located(error, file.path, row_group) from error
         except Exception as error:
-            scan.stamp.check(file.path)
+            file.check(scan.stamp)
             raise CorruptSourceError(f"{row_group}: cannot be decoded: {error}") from error
-        scan.stamp.check(file.path)
+        file.check(scan.stamp)
         arrays = {name or _RECORD: array for name, array in decoded.items()}
         counted = replace(row_group, rows=len(rows))
         for array in arrays.values():
@@ -263,9 +263,9 @@ class TfRecordSource:
 
     def _records(self, row_group: RowGroup, rows: NDArray[np.int64] | None = None) -> Values:
         """Read some records and verify their checksums; by default the first ones, unverified."""
-        path, scan = self.files[row_group.shard].path, self.scans[row_group.shard]
+        file, scan = self.files[row_group.shard], self.scans[row_group.shard]
         begin, end = scan.begins[row_group.index : row_group.index + 2]
-        data = inflate(path, self.memory_limit) if scan.is_packed else _read(path, begin, end - begin)
+        data = inflate(file, self.memory_limit) if scan.is_packed else _read(file, begin, end - begin)
         places: list[tuple[int, int]] = []
         place, most = 0, row_group.rows + 1 if rows is not None else _SAMPLED
         while place < len(data) and len(places) < most:
@@ -290,29 +290,29 @@ class TfRecordSource:
         return Values(np.frombuffer(data, np.uint8), spans[:, 0], spans[:, 1] - spans[:, 0], label)
 
 
-def scan_file(path: str, verify: bool, limit: int) -> RecordFile:
+def scan_file(file: ShardFile, verify: bool, limit: int) -> RecordFile:
     """Find the records of one file by their lengths.
 
     Raises:
         CorruptSourceError: A length is damaged, or the file ends within a record.
     """
-    stamp = Stamp.of(path)
-    try:
-        with open(path, "rb") as file:
-            head = file.read(_HEADER)
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    path, stamp = file.path, file.stamp()
+    head = file.head(_HEADER)
     if not head:
         raise CorruptSourceError(
             f"{path}: the file is empty (0 bytes); its writer was stopped, so write it again"
         )
     is_packed = _is_packed(head)
-    stream: BinaryIO = io.BytesIO(inflate(path, limit)) if is_packed else open(path, "rb", buffering=1 << 18)  # noqa: SIM115 - closed below
-    with stream:
+    with file.local() as place, _stream(file, place, limit if is_packed else None) as stream:
         size = stream.seek(0, os.SEEK_END)
         begins, rows, identity = _scan(stream, size, path, crc32c() if verify else None, is_packed)
-    stamp.check(path)
+    file.check(stamp)
     return RecordFile(stamp, is_packed, begins, rows, identity)
+
+
+def _stream(file: ShardFile, place: str, limit: int | None) -> BinaryIO:
+    """Open a file at its place on the local disk; unpacked, if a limit is given."""
+    return open(place, "rb", buffering=1 << 18) if limit is None else io.BytesIO(inflate(file, limit))
 
 
 def _scan(
@@ -379,13 +379,15 @@ def masked(checksum: int) -> bytes:
     return ((((checksum >> 15) | (checksum << 17)) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
 
 
-def _read(path: str, begin: int, length: int) -> bytes:
+def _read(file: ShardFile, begin: int, length: int) -> bytes:
     try:
-        with open(path, "rb") as file:
-            file.seek(begin)
-            return file.read(length)
+        with file.local() as place, open(place, "rb") as opened:
+            opened.seek(begin)
+            return opened.read(length)
+    except SourceError:
+        raise
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+        raise SourceError(f"{file.path}: cannot be read: {error.strerror}") from error
 
 
 def _label(records: NDArray[np.int64], row: int) -> str:

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from headrace.errors import CorruptSourceError, MissingSourceError, SourceError
+from headrace.errors import CorruptSourceError, MissingSourceError, OptionError, SourceError
 from headrace.sources.files import Paths, ShardFile, Stamp
 
 NAME = "_headrace-hashes.json"
@@ -88,6 +88,7 @@ def write_hashes(
     Raises:
         SourceError: A file cannot be read or changes meanwhile, or a manifest cannot be written.
     """
+    _refuse_remote(files)
     folders = _folders(paths)
     entries = {place: _kept(folder) for place, folder in folders.items()}
     contents = _hash_all([file.path for file in files])
@@ -114,6 +115,7 @@ def check_hashes(paths: Paths, files: Sequence[ShardFile]) -> dict[str, Stamp]:
         MissingSourceError: There is no manifest; the message says how to make one.
         CorruptSourceError: A file differs, is missing or was added; the message names it.
     """
+    _refuse_remote(files)
     folders = _folders(paths)
     expected = {
         (place, name): entry
@@ -144,6 +146,15 @@ def check_hashes(paths: Paths, files: Sequence[ShardFile]) -> dict[str, Stamp]:
             f"hash anew by `headrace info --hash {_shown(paths)}`"
         )
     return stamps
+
+
+def _refuse_remote(files: Sequence[ShardFile]) -> None:
+    for file in files:
+        if file.remote is not None:
+            raise OptionError(
+                f"{file.path}: content hashes are made of local files and compared with them alone, not with "
+                "those behind URLs; copy the files to a local disk to verify them"
+            )
 
 
 def _other_sizes(pairs: Sequence[tuple[str, FileHash]]) -> list[str]:
