@@ -1,11 +1,22 @@
-"""Servers that the tests of remote shards share."""
+"""Stores that the tests of remote shards share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from remote_servers import Store, run_store
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryFileSystem]:
+    """The file system in memory, empty before and after."""
+    filesystem = MemoryFileSystem()
+    filesystem.store.clear()
+    yield filesystem
+    filesystem.store.clear()
+    filesystem.pseudo_dirs[:] = [""]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -20,6 +21,7 @@ from parquet_files import write
 from remote_servers import Store, WebServer, run_web
 
 import headrace as hr
+from headrace.cli import main
 
 TREE = (
     *("part-10.parquet", "part-2.parquet", "_SUCCESS", ".part-1.parquet.crc", "part-1.csv"),
@@ -29,16 +31,6 @@ TREE = (
 
 
 WEB_VALUES = np.random.default_rng(0).normal(size=(3, 20_000))
-
-
-@pytest.fixture
-def memory() -> Iterator[MemoryFileSystem]:
-    """The file system in memory, empty before and after."""
-    filesystem = MemoryFileSystem()
-    filesystem.store.clear()
-    yield filesystem
-    filesystem.store.clear()
-    filesystem.pseudo_dirs[:] = [""]
 
 
 @pytest.fixture
@@ -223,6 +215,8 @@ def test_formats_are_the_same_remotely(
         == local.take([3, 1])[local.schema.names[0]].tolist()
     )
     assert remote.recipe.source.manifest[0].name.startswith("memory://format")
+    advice = [dataset.loader(2, output="numpy").explain().advice for dataset in (local, remote)]
+    assert [line.replace(str(tmp_path), "memory://format") for line in advice[0]] == list(advice[1])
 
 
 @pytest.fixture
@@ -299,8 +293,10 @@ def test_same_names_in_s3_and_locally(store: Store, tree: Path) -> None:
     assert remote.schema == pa.schema([("x", pa.int64()), ("name", pa.string())])
 
 
-def test_content_hashes_are_of_local_files(tree: Path, memory: MemoryFileSystem) -> None:
-    """Verifying a URL is refused, and never passed over."""
-    put(memory, tree, "tree")
-    with pytest.raises(hr.OptionError, match=r"memory://tree/part-2\.parquet.*local"):
-        hr.open("memory://tree/part-2.parquet", verify=True)
+def test_info_knows_the_size(
+    tree: Path, memory: MemoryFileSystem, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`headrace info` shows the bytes of shards behind URLs too."""
+    assert main(["info", "--json", put(memory, tree / "sub" / "deep", "deep")]) == 0
+
+    assert json.loads(capsys.readouterr().out)["bytes"] == (tree / "sub/deep/part-5.parquet").stat().st_size

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 import headrace as hr
 from headrace.cli import main
@@ -349,3 +350,31 @@ def test_a_manifest_that_cannot_be_written(tmp_path: Path, capsys: pytest.Captur
     assert main(["info", "--hash", str(folder)]) == 2
     assert NAME in capsys.readouterr().err
     assert sorted(os.listdir(folder)) == before
+
+
+def test_file_urls_are_local(tmp_path: Path) -> None:
+    """`file://` names the same folder and the same manifest."""
+    parts(tmp_path)
+    make_hashes(f"file://{tmp_path}")
+
+    assert len(hr.open(f"file://{tmp_path}/part-*.parquet", verify=True)) == 30
+    flip(tmp_path / "part-1.parquet", 77)
+    with pytest.raises(hr.CorruptSourceError, match=r"part-1\.parquet"):
+        hr.open(f"file://{tmp_path}", verify=True)
+
+
+def test_urls_are_refused(
+    memory: MemoryFileSystem, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither makes hashes nor compares them, in silence or otherwise; a list with one URL is refused too."""
+    path = parts(tmp_path, 1) / "part-0.parquet"
+    memory.pipe_file("/data/part-9.parquet", path.read_bytes())
+    make_hashes(path)
+    for paths in ("memory://data", [str(path), "memory://data/part-9.parquet"]):
+        with pytest.raises(hr.OptionError, match=r"memory://data/part-9\.parquet: content hashes .* local"):
+            hr.open(paths, verify=True)
+    capsys.readouterr()
+
+    assert main(["info", "--hash", "memory://data"]) == 2
+    assert "memory://data/part-9.parquet: content hashes" in capsys.readouterr().err
+    assert list(memory.store) == ["/data/part-9.parquet"]

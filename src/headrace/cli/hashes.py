@@ -8,15 +8,16 @@ from headrace.cli.output import make_console, make_table, size, write_json
 from headrace.cli.show import open_paths
 from headrace.errors import OptionError, SchemaError
 from headrace.sources.open import list_files
-from headrace.sources.verify import ALGORITHM, write_hashes
+from headrace.sources.verify import ALGORITHM, check_local, write_hashes
 
 _FILES_SHOWN = 5
 
 
 def make_hashes(paths: Sequence[str], format: str | None, as_json: bool) -> int:
     """Hash all bytes of a data set that can be opened, and show what was kept where."""
-    samples = _count_samples(paths, format)
-    manifests, hashed = write_hashes(paths, list_files(paths, format), samples)
+    found = list_files(paths, format)
+    check_local(found)
+    manifests, hashed = write_hashes(paths, found, _count_samples(paths, format))
     if as_json:
         files = {path: entry.as_dict() for path, entry in hashed.items()}
         write_json({"written": manifests, "algorithm": ALGORITHM, "files": files})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from headrace.errors import check_whole
 from headrace.inputs import open_dataset
 from headrace.manifest import Shard
 from headrace.planning.world import World
+from headrace.sources.open import list_files
 
 _SHARDS_SHOWN, _COLUMNS_SHOWN, _GAP = 5, 40, 3
 _SHORTEST_CELL, _LONGEST_CELL = 8, 30
@@ -43,7 +43,8 @@ def show_info(paths: Sequence[str], format: str | None, as_json: bool) -> int:
     """Show what a data set is made of; only footers are read."""
     dataset = open_paths(paths, format)
     shards = dataset.manifest.shards
-    sizes = [_file_size(shard) for shard in shards]
+    found = {file.path: file.stamp().size for file in list_files(paths, format)}
+    sizes = [found.get(shard.name, 0) for shard in shards]
     facts: dict[str, Any] = {
         "samples": len(dataset),
         "shards": len(shards),
@@ -144,13 +145,6 @@ def type_name(kind: pa.DataType) -> str:
 def open_paths(paths: Sequence[str], format: str | None) -> Dataset:
     """Open what the command line names."""
     return open_dataset(paths[0] if len(paths) == 1 else paths, format)
-
-
-def _file_size(shard: Shard) -> int:
-    try:
-        return os.path.getsize(shard.name)
-    except OSError:  # it was there a moment ago; reading it will say more
-        return 0
 
 
 def _column_table(schema: pa.Schema) -> Table:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from headrace.errors import ChangedSourceError, MissingSourceError, OptionError, SourceError
-from headrace.sources.names import is_hidden, natural_sort, partitions_of
+from headrace.sources.names import is_hidden, natural_sort, partitions_of, without_scheme
 from headrace.sources.remote import Access, RemoteFile, find_remote, is_chained, is_url
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -164,8 +164,7 @@ def _listed(paths: Any) -> list[str]:
 
 
 def _find(path: str, access: Access) -> list[ShardFile]:
-    for own in ("file://", "local://"):
-        path = path.removeprefix(own)
+    path = without_scheme(path)
     if is_url(path) or is_chained(path):
         return [ShardFile(file.url, folders, file) for file, folders in find_remote(path, access)]
     if not path or "\0" in path:

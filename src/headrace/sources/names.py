@@ -19,6 +19,16 @@ def is_hidden(name: str) -> bool:
     return name not in (".", "..") and (name.startswith(".") or (name.startswith("_") and "=" not in name))
 
 
+def without_scheme(path: str) -> str:
+    """Take off what says that a path is a local one.
+
+    Example:
+        >>> without_scheme("file:///data/part-0.parquet")
+        '/data/part-0.parquet'
+    """
+    return path.removeprefix("file://").removeprefix("local://")
+
+
 def natural_sort(paths: Iterable[str]) -> list[str]:
     """Sort names so that numbers in them count as numbers.
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from headrace.errors import CorruptSourceError, MissingSourceError, OptionError, SourceError
 from headrace.sources.files import Paths, ShardFile, Stamp
+from headrace.sources.names import without_scheme
 
 NAME = "_headrace-hashes.json"
 ALGORITHM = "blake2b-256"
@@ -70,6 +71,20 @@ class _Folder:
         return name in self.names or any(_fits(parts, pattern) for pattern in self.patterns)
 
 
+def check_local(files: Sequence[ShardFile]) -> None:
+    """Refuse shards behind URLs.
+
+    Raises:
+        OptionError: One of them lies behind a URL.
+    """
+    for file in files:
+        if file.remote is not None:
+            raise OptionError(
+                f"{file.path}: content hashes are made of local files and compared with them alone, not with "
+                "those behind URLs; copy the files to a local disk to verify them"
+            )
+
+
 def write_hashes(
     paths: Paths, files: Sequence[ShardFile], samples: Mapping[str, int]
 ) -> tuple[list[str], dict[str, FileHash]]:
@@ -79,7 +94,7 @@ def write_hashes(
 
     Args:
         paths: What the user named.
-        files: The files that were found there.
+        files: The files that were found there, all of them local.
         samples: How many samples each file holds, by path, where that is known.
 
     Returns:
@@ -88,7 +103,6 @@ def write_hashes(
     Raises:
         SourceError: A file cannot be read or changes meanwhile, or a manifest cannot be written.
     """
-    _refuse_remote(files)
     folders = _folders(paths)
     entries = {place: _kept(folder) for place, folder in folders.items()}
     contents = _hash_all([file.path for file in files])
@@ -114,8 +128,9 @@ def check_hashes(paths: Paths, files: Sequence[ShardFile]) -> dict[str, Stamp]:
     Raises:
         MissingSourceError: There is no manifest; the message says how to make one.
         CorruptSourceError: A file differs, is missing or was added; the message names it.
+        OptionError: A file lies behind a URL.
     """
-    _refuse_remote(files)
+    check_local(files)
     folders = _folders(paths)
     expected = {
         (place, name): entry
@@ -148,15 +163,6 @@ def check_hashes(paths: Paths, files: Sequence[ShardFile]) -> dict[str, Stamp]:
     return stamps
 
 
-def _refuse_remote(files: Sequence[ShardFile]) -> None:
-    for file in files:
-        if file.remote is not None:
-            raise OptionError(
-                f"{file.path}: content hashes are made of local files and compared with them alone, not with "
-                "those behind URLs; copy the files to a local disk to verify them"
-            )
-
-
 def _other_sizes(pairs: Sequence[tuple[str, FileHash]]) -> list[str]:
     sized = [(path, entry.nbytes, Stamp.of(path).size) for path, entry in pairs]
     return [
@@ -185,7 +191,7 @@ def _folders(paths: Paths) -> dict[str, _Folder]:
     """Tell the folders that paths begin in, by absolute path."""
     folders: dict[str, _Folder] = {}
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
-        place = os.path.expanduser(os.fspath(path))
+        place = os.path.expanduser(without_scheme(os.fspath(path)))
         head, name = os.path.split(os.path.normpath(place))
         pattern: tuple[str, ...] = ()
         if os.path.isdir(place):
