@@ -66,3 +66,13 @@ def test_indexes_are_measured(tmp_path: Path) -> None:
     questions = json.loads((tmp_path / "out.json").read_text())["questions"]
     assert {question["name"].split(":")[0] for question in questions} >= {"btree", "hash", "bloom", "kdtree"}
     assert all(question["found"] > 0 for question in questions)
+
+
+def test_selections_are_measured(tmp_path: Path) -> None:
+    """The short form holds headrace's filter against Polars' and measures the bytes of selections."""
+    command = [sys.executable, str(BENCHMARKS / "selection.py"), "--short", "--data", str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    for name in ("headrace / polars, wall", "random half, MB", "runs, MB"):
+        assert name in done.stdout

@@ -175,3 +175,25 @@ def test_infinite_literals_are_understood(numbers: hr.Dataset) -> None:
     assert len(numbers.filter(pl.col("x") < -float("inf"))) == 0
     assert len(numbers.filter(pl.col("x").eq(float("nan")))) == 0
     assert numbers.with_columns(z=pl.lit(float("inf"))).head(1)["z"].to_list() == [float("inf")]
+
+
+def test_a_bar_without_a_terminal_writes_nothing(
+    numbers: hr.Dataset, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A long scan draws where standard error is a terminal, and is silent elsewhere."""
+    monkeypatch.setattr("headrace.selecting.progress._PATIENCE_SECONDS", 0.0)
+
+    assert len(numbers.filter(pl.col("text") == "odd")) == 500
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_mix_is_filtered_part_by_part(numbers: hr.Dataset) -> None:
+    """What is left of each part goes on taking turns."""
+    mixed = hr.mix({"low": numbers.slice(0, 300), "high": numbers.slice(700)}, weights={"low": 2, "high": 1})
+    left = mixed.filter(pl.col("y") == 3)
+    low = matches(numbers.slice(0, 300).to_polars(), pl.col("y") == 3)
+    high = matches(numbers.slice(700).to_polars(), pl.col("y") == 3)
+    batch = next(iter(left.loader(6, output="numpy")))
+
+    assert len(left) == len(low) + len(high)
+    assert int((batch["x"] < 300).sum()) == 4

@@ -94,7 +94,7 @@ def test_whatever_changes_the_outcome_is_asked_anew(data: Path, tmp_path: Path) 
     assert run(hr.open(data), x % 2 == 0, kept)[1] == 2
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text", "other", "pickle"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text", "other", "forged", "pickle"])
 def test_a_damaged_entry_is_made_again(data: Path, tmp_path: Path, damage: str) -> None:
     """Nothing of a damaged entry is believed; it is replaced, with a warning."""
     ds, kept = hr.open(data), tmp_path / "kept"
@@ -106,6 +106,12 @@ def test_a_damaged_entry_is_made_again(data: Path, tmp_path: Path, damage: str) 
     elif damage == "other":
         run(ds, PREDICATES["runs"], tmp_path / "others")
         content = bytearray(next((tmp_path / "others").iterdir()).read_bytes())[:-1]
+    elif damage == "forged":  # whole as a file, with another id in it
+        with np.load(entry) as whole:
+            parts = {name: whole[name] for name in whole.files}
+        parts["array_0"] = parts["array_0"] ^ np.uint64(2)
+        np.savez(entry, **parts)
+        content = bytearray(entry.read_bytes())
     elif damage == "pickle":
         np.savez(entry, kind=np.array([object()]), total=2000, digest="", array_0=np.zeros(1))
         content = bytearray(entry.read_bytes())

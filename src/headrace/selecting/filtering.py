@@ -16,8 +16,9 @@ from headrace.fingerprint import digest
 from headrace.planning.idset import IdSet
 from headrace.planning.selection import Selection
 from headrace.prepare.base import to_frame
-from headrace.prepare.columns import Select, WithColumns, check_elementwise
+from headrace.prepare.columns import check_elementwise
 from headrace.selecting.base import Selectable
+from headrace.selecting.matching import Matching
 from headrace.selecting.predicates import Predicate, Test, conjuncts, parse
 from headrace.selecting.pruning import judge, listed_values
 from headrace.selecting.scan import Key, Scan, ScanOptions, run_scan
@@ -27,7 +28,6 @@ from headrace.sources.statistics import SupportsLookup, SupportsStatistics
 if TYPE_CHECKING:
     import polars as pl
 
-_MATCHES = "matches"
 _MOST_KEYS = 64  # longer lists hold something that a Bloom filter takes for known
 _INSTEAD = "compute it beforehand, and compare with the number that it gives"
 _VERSION = 1  # of what is kept
@@ -93,8 +93,7 @@ def _matching(recipe: Recipe, predicates: Sequence[pl.Expr]) -> Recipe:
     import polars as pl
 
     joined = predicates[0] if len(predicates) == 1 else pl.all_horizontal(predicates)
-    matches = WithColumns((joined.fill_null(value=False).alias(_MATCHES),))
-    return replace(recipe, steps=(*recipe.steps, matches, Select((_MATCHES,))), pack=None, keep_arrow=False)
+    return replace(recipe, steps=(*recipe.steps, Matching(joined)), pack=None, keep_arrow=False)
 
 
 def _key(recipe: Recipe, selected: NDArray[np.bool_]) -> str:

@@ -167,7 +167,7 @@ def _other(expression: pl.Expr, tree: Any) -> Test:
     if name is not None:  # a column of truth values, of which false lies below true
         return Test("order", expression, name)
     roots = set(expression.meta.root_names())
-    is_of_one = len(roots) == 1 and not _has_selector(expression)
+    is_of_one = len(roots) == 1 and not has_selector(expression)
     return Test("other", expression, roots.pop() if is_of_one else None)
 
 
@@ -183,9 +183,9 @@ def _column(tree: Any) -> str | None:
 
 def _is_one(expression: pl.Expr) -> bool:
     """Whether an expression is one value, whatever the data."""
-    return not expression.meta.root_names() and not _has_selector(expression)
+    return not expression.meta.root_names() and not has_selector(expression)
 
 
-def _has_selector(expression: pl.Expr) -> bool:
+def has_selector(expression: pl.Expr) -> bool:
     """Whether the columns of an expression depend on the frame, so that it names none of them."""
     return expression.meta.has_multiple_outputs() or '"Selector"' in expression.meta.serialize(format="json")
