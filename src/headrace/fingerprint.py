@@ -15,6 +15,7 @@ import functools
 import hashlib
 import math
 import operator
+import re
 import struct
 import sys
 import types
@@ -26,7 +27,9 @@ import numpy as np
 from headrace.errors import FingerprintError
 
 _SCALARS = (int, float, complex, str, bytes, bool, type(None), type(...))
-_PYTHON_FUNCTION = b"PLPYFN"  # how Polars marks one within a serialized expression
+# How a Python function shows within a serialized expression: by a mark of Polars before its pickle, or as the
+# bytes (msgpack's array or binary) of a field that can hold nothing else.
+_PYTHON_FUNCTION = re.compile(rb"PLPYFN|\xa8callback[\xc4-\xc6\xdc\xdd]")
 _TIMES = (datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo)
 
 
@@ -234,7 +237,7 @@ def _library_bytes(value: Any) -> bytes:
         raise
     except Exception as error:
         raise _python_in(value) from error
-    if _PYTHON_FUNCTION in content:  # a pickle holds paths, or just the function's name
+    if _PYTHON_FUNCTION.search(content):  # a pickle holds paths, or just the function's name
         raise _python_in(value)
     return content
 
