@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loader_data import in_memory, laid, parquet, prepared
@@ -17,7 +18,15 @@ class TestInMemory(LoaderTests):
         return in_memory()
 
 
-class TestParquet(LoaderTests):
+class ShuffledTests(LoaderTests):
+    """The contract for the order that users choose most."""
+
+    @pytest.fixture(params=[True], ids=str)
+    def shuffle(self, request: pytest.FixtureRequest) -> Any:
+        return request.param
+
+
+class TestParquet(ShuffledTests):
     @pytest.fixture
     def dataset(self, tmp_path: Path) -> hr.Dataset:
         return parquet(tmp_path)
@@ -33,7 +42,7 @@ class TestRowsWithRepeats(LoaderTests):
         return parquet(tmp_path).rows(chosen)
 
 
-class TestPrepared(LoaderTests):
+class TestPrepared(ShuffledTests):
     @pytest.fixture
     def dataset(self, tmp_path: Path) -> hr.Dataset:
         return prepared(tmp_path)
@@ -47,7 +56,7 @@ class TestManyRowGroups(LoaderTests):
         return laid(*[3, 1, 0, 4, 1, 5, 9, 2, 6, 5, 3, 5] * 2)
 
 
-class TestSlow(LoaderTests):
+class TestSlow(ShuffledTests):
     """Random sleeps in the source shake the order in which threads finish."""
 
     batch_size = 10
@@ -57,7 +66,7 @@ class TestSlow(LoaderTests):
         return hr.Dataset.of(SlowSource(laid(9, 4, 0, 12, 7, 8).recipe.source, seconds=0.002))
 
 
-class TestPadded(LoaderTests):
+class TestPadded(ShuffledTests):
     @pytest.fixture
     def dataset(self, tmp_path: Path) -> hr.Dataset:
         """Lists that become arrays within each row group, and once their batch is whole."""

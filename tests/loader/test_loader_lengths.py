@@ -92,7 +92,15 @@ def test_lengths_that_cannot_be(options: dict[str, object], message: str) -> Non
         len(ds.loader(**{"batch_size": 40, **options}))  # type: ignore[arg-type]
 
 
-class TestBuckets(LoaderTests):
+class ShuffledTests(LoaderTests):
+    """The contract for the order that users choose most."""
+
+    @pytest.fixture(params=[True], ids=str)
+    def shuffle(self, request: pytest.FixtureRequest) -> Any:
+        return request.param
+
+
+class TestBuckets(ShuffledTests):
     """Buckets change the order, and nothing else of what a loader promises."""
 
     @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -43,7 +44,15 @@ class TestMixed(LoaderTests):
         return ids
 
 
-class TestMixedFiles(LoaderTests):
+class ShuffledTests(LoaderTests):
+    """The contract for the order that users choose most."""
+
+    @pytest.fixture(params=[True], ids=str)
+    def shuffle(self, request: pytest.FixtureRequest) -> Any:
+        return request.param
+
+
+class TestMixedFiles(ShuffledTests):
     """Parts in files, prepared and selected each in its own way."""
 
     batch_size = 7

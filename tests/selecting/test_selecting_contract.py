@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -22,7 +23,15 @@ def shards(tmp_path: Path) -> hr.Dataset:
     return hr.open(tmp_path)
 
 
-class TestFiltered(LoaderTests):
+class ShuffledTests(LoaderTests):
+    """The contract for the order that users choose most."""
+
+    @pytest.fixture(params=[True], ids=str)
+    def shuffle(self, request: pytest.FixtureRequest) -> Any:
+        return request.param
+
+
+class TestFiltered(ShuffledTests):
     """Half of the samples, whole row groups among those left out."""
 
     @pytest.fixture
@@ -30,7 +39,7 @@ class TestFiltered(LoaderTests):
         return shards.filter((pl.col("y") != 3) & ~pl.col("x").is_between(14, 27))
 
 
-class TestSampled(LoaderTests):
+class TestSampled(ShuffledTests):
     """A third of a filtered data set, by chance."""
 
     @pytest.fixture
@@ -38,7 +47,7 @@ class TestSampled(LoaderTests):
         return shards.filter(pl.col("x") > 5).sample(n=27, seed=2)
 
 
-class TestBagged(LoaderTests):
+class TestBagged(ShuffledTests):
     """As many draws as samples, repeats included."""
 
     @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from selecting_data import cut
@@ -15,7 +17,15 @@ def whole() -> hr.Dataset:
     return cut({"x": number * 0.5, "y": number, "label": (number % 10 == 0).astype(np.int8)})
 
 
-class TestPart(LoaderTests):
+class ShuffledTests(LoaderTests):
+    """The contract for the order that users choose most."""
+
+    @pytest.fixture(params=[True], ids=str)
+    def shuffle(self, request: pytest.FixtureRequest) -> Any:
+        return request.param
+
+
+class TestPart(ShuffledTests):
     batch_size = 7
 
     @pytest.fixture
@@ -23,7 +33,7 @@ class TestPart(LoaderTests):
         return whole().split(train=0.4, test=0.6, seed=1)["train"].balance("label", how="weights")
 
 
-class TestOversampled(LoaderTests):
+class TestOversampled(ShuffledTests):
     batch_size = 8
 
     @pytest.fixture
