@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from limits import limit_memory
 
 from headrace.dataset import Dataset
 from headrace.errors import HeadraceError
@@ -56,7 +57,7 @@ def in_child(function: Any, *arguments: Any, method: str = "fork", memory: int =
 
 def _report(sender: Any, function: Any, arguments: tuple[Any, ...], memory: int) -> None:
     if memory:
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        limit_memory(memory)
     try:
         sender.send(str(function(*arguments)))
     except HeadraceError as error:

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tfrecord_files
+from limits import limit_memory
 
 import headrace as hr
 
@@ -33,7 +34,7 @@ X = np.random.default_rng(0).integers(0, 1 << 20, ROWS, np.int32)
 IMAGES = np.random.default_rng(1).integers(0, 9, (ROWS, 4, 4), np.uint8)
 TEXTS = [f"sample {number % 7}" for number in range(ROWS)]
 
-ADDRESS_SPACE = 6 << 30
+ADDRESS_SPACE = 4 << 30  # that a child may take
 MEMORY_LIMIT = 1 << 27
 SHORT, LONG = 400, 12_000
 PATIENCE_SECONDS = 60  # for one damaged file
@@ -228,7 +229,7 @@ def _read_all(
 ) -> None:
     code = 99
     try:
-        resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+        limit_memory(ADDRESS_SPACE)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with journal.open("a", buffering=1) as written:
             for seed, content in contents:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import zlib
 from collections.abc import Callable
@@ -14,12 +13,13 @@ import h5py
 import numpy as np
 import pytest
 from hdf5_files import DATA, open_file, read_all, write
+from limits import limit_memory
 
 from headrace.errors import CorruptSourceError, HeadraceError, MemoryLimitError, SourceError
 from headrace.testing.resources import Resources
 
 RANDOM = np.random.default_rng(11)
-ADDRESS_SPACE = 6 << 30  # of a child that reads damaged files
+ADDRESS_SPACE = 4 << 30  # that a child may take to read damaged files
 FLIPS = 150
 
 
@@ -42,7 +42,7 @@ def in_child(work: Callable[[], None]) -> int:
     if child == 0:
         code = 99
         try:
-            resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+            limit_memory(ADDRESS_SPACE)
             work()
             code = 0
         except HeadraceError:

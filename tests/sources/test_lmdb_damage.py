@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
+from limits import limit_memory
 from lmdb_files import open_lmdb, write
 
 from headrace.errors import HeadraceError
@@ -17,7 +17,7 @@ FLIPS = 400
 
 def _read_flipped(path: str, content: bytes, places: list[int], counts: list[str]) -> None:
     """Read the file once for every flipped bit; leave by another exit code at the first other exception."""
-    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    limit_memory(2 << 30)
     target = Path(path) / "data.mdb"
     for place in places:
         flipped = bytearray(content)
