@@ -28,6 +28,7 @@ import tfrecord_files
 from limits import limit_memory
 
 import headrace as hr
+from headrace.sources.statistics import SupportsStatistics
 
 ROWS = 200
 X = np.random.default_rng(0).integers(0, 1 << 20, ROWS, np.int32)
@@ -132,7 +133,20 @@ class Format:
         return not self.has_count and table.equals(sound.slice(0, table.num_rows))
 
 
+class WithStatistics(Format):
+    """A format whose bounds are asked for too, as a filter does before it reads."""
+
+    def read(self, path: Path) -> pa.Table:
+        dataset = hr.open(path, memory_limit=MEMORY_LIMIT)
+        source = dataset.recipe.source
+        assert isinstance(source, SupportsStatistics)
+        for name in source.schema.names:
+            assert len(source.statistics(name).nulls) == len(source.manifest)
+        return dataset.to_arrow()
+
+
 FORMATS: dict[str, Format] = {
+    "parquet with statistics": WithStatistics("a.parquet", write_parquet),
     "parquet": Format("a.parquet", write_parquet),
     "parquet with checksums": Format(
         "a.parquet", lambda path: write_parquet(path, write_page_checksum=True, compression="zstd")

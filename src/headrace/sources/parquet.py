@@ -190,7 +190,22 @@ class ParquetSource:
             values = [file.partitions[column] for file in self.files]
             constants = [partition_column(value, field.type, 1)[0].as_py() for value in values]
         footers = [(footer.metadata, footer.schema) for footer in self.footers]
+        for row_group in self.manifest:
+            self._check_statistics(row_group, column)
         return read_statistics(footers, field, constants)
+
+    def _check_statistics(self, row_group: RowGroup, column: str) -> None:
+        """Refuse a footer whose statistics would end the process that asks for them."""
+        footer = self.footers[row_group.shard]
+        if column not in footer.schema.names:
+            return
+        try:
+            self._check_chunks(footer, row_group.shard, row_group.index, [column])
+        except OSError as error:
+            raise CorruptSourceError(
+                f"{row_group}, column `{column}`: the footer contradicts itself, so write the file again: "
+                f"{error}"
+            ) from error
 
     def lacks(self, row_group: RowGroup, column: str, values: pa.Array) -> bool:
         """Tell whether a Bloom filter rules out all of some values."""
@@ -198,6 +213,7 @@ class ParquetSource:
         kind = self.schema.field(column).type
         if column not in footer.schema.names or footer.schema.field(column).type != kind:
             return False
+        self._check_statistics(row_group, column)
         leaf = leaf_of(column, footer.metadata, footer.schema)
         encoded = None if leaf is None else plain_bytes(values, footer.metadata.schema.column(leaf))
         if leaf is None or encoded is None:
