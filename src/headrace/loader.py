@@ -107,7 +107,7 @@ class Loader:
         self._closed = False
         self._owner: object = None  # the iterator whose batches move the loader
         self._follower: Follower | None = None
-        self._iterators: weakref.WeakSet[_Iterator] = weakref.WeakSet()
+        self._iterators: list[weakref.ref[_Iterator]] = []
         if plan.count == 0:
             raise OptionError(f"{_name(recipe)}: at least one sample is needed to make batches, got none")
         if options.world is not None:
@@ -145,11 +145,10 @@ class Loader:
         self._check_open()
         self._catch_up()
         plan = self._plan.at(self._begin or 0)
-        steps = range(plan.steps(self._world))
         self._move(plan.epoch, 0)  # a loaded state is used once
         self._delivered = (plan.epoch, plan.cursor)
         self._owner = object()
-        return self._keep(self._advance(plan, steps, self._owner))
+        return self._keep(self._advance(plan, range(plan.steps(self._world)), self._owner))
 
     def walk(self, epoch: int, cursor: int, first: int = 0, stride: int = 1) -> Iterator[Any]:
         """Yield every `stride`-th batch from step `first` of what follows a position.
@@ -246,7 +245,7 @@ class Loader:
     def close(self) -> None:
         """Stop all threads and free what was prepared; may be called again."""
         self._closed = True
-        for iterator in list(self._iterators):
+        for iterator in filter(None, [reference() for reference in self._iterators]):
             iterator.close()
         self._memory.clear()
 
@@ -269,7 +268,7 @@ class Loader:
         self._stats = Stats()
         self._memory = BatchMemory()
         self._owner = self._follower = None
-        self._iterators = weakref.WeakSet()
+        self._iterators = []
 
     def for_worker(self, world: World, workers: int) -> Loader:
         """Return a copy for one of several worker processes, which share the cores."""
@@ -332,7 +331,9 @@ class Loader:
 
     def _keep(self, batches: Iterator[Any]) -> _Iterator:
         iterator = _Iterator(self, batches)
-        self._iterators.add(iterator)
+        # No WeakSet: a Ctrl-C that meets its callback, which is Python code, is lost.
+        alive = [one for one in self._iterators if one() is not None]
+        self._iterators = [*alive, weakref.ref(iterator)]
         return iterator
 
     def _advance(self, plan: Plan, steps: range, owner: object) -> Iterator[Any]:

@@ -15,12 +15,34 @@ from headrace.testing.contents import contents
 
 EPOCHS = """
 import numpy as np, sys, headrace as hr
-ds = hr.from_arrays({"x": np.zeros((2000, 2000), np.float32)})
+ds = hr.from_arrays({"x": np.zeros((20000, 512), np.float32)})
 loader = ds.loader(16, shuffle=True, threads=int(sys.argv[1]), output="numpy")
 for number in range(10**6):
     for step, batch in enumerate(loader):
         if number == 0 and step == 3:
             print("ready", flush=True)
+"""
+
+# An alarm raises what Ctrl-C does, at many places of the loop.
+ALARMS = """
+import numpy as np, random, signal, headrace as hr
+def ring(number, frame):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, ring)
+ds = hr.from_arrays({"x": np.zeros((2000, 2000), np.float32)})
+loader = ds.loader(16, shuffle=True, threads=0, output="numpy")
+for batch in loader:  # an interrupted import is another matter
+    pass
+heard = 0
+for number in range(200):
+    signal.setitimer(signal.ITIMER_REAL, 0.005 + 0.01 * random.random())
+    try:
+        for epoch in range(100):
+            for batch in loader:
+                pass
+    except KeyboardInterrupt:
+        heard += 1
+print(heard)
 """
 
 SLEEPING = """
@@ -78,6 +100,11 @@ def test_ctrl_c_ends_an_epoch(threads: int, times: int) -> None:
     assert "KeyboardInterrupt" in errors
     assert "Fatal" not in errors
     assert group_members(process.pid) == []
+
+
+def test_no_ctrl_c_is_lost() -> None:
+    """Also while batches' memory returns to the loader, an interrupt reaches the consumer."""
+    assert run(ALARMS) == "200\n"
 
 
 @pytest.mark.parametrize("threads", [0, 1])

@@ -52,6 +52,10 @@ def write_lists(path: Path) -> None:
     pq.write_table(pa.table({"x": [[int(x) % 9] * (row % 3) for row, x in enumerate(X)]}), path)
 
 
+def write_numbers(path: Path) -> None:
+    pq.write_table(pa.table({"x": X}), path, row_group_size=70)
+
+
 def write_hdf5(path: Path, library: str, **settings: Any) -> None:
     with h5py.File(path, "w", libver=library) as file:
         chunks = {"chunks": (64,)} if settings else {}
@@ -280,10 +284,11 @@ def test_damage_gives_all_rows_or_one_error(name: str, tmp_path: Path) -> None:
     [
         # pyarrow ends the process over footers whose sizes do not fit their schema.
         (Format("a.parquet", write_lists), range(-500, 0)),
+        (WithStatistics("a.parquet", write_numbers), range(-800, 0)),
         # A flip in the number of a transaction makes the older of two meta pages look like the newest.
         (FORMATS["lmdb"], [*range(136, 152), *range(4096 + 136, 4096 + 152)]),
     ],
-    ids=["footer of Parquet", "meta pages of LMDB"],
+    ids=["footer of Parquet", "statistics of Parquet", "meta pages of LMDB"],
 )
 def test_every_bit_of_the_structure(format: Format, places: Sequence[int], tmp_path: Path) -> None:
     """Where one flipped bit did harm once, none does any more."""

@@ -35,9 +35,10 @@ class BatchMemory:
 
     def __init__(self) -> None:
         """Begin without memory."""
-        # Deques, whose operations are atomic: a block may return while a thread allocates.
-        self._free: defaultdict[int, deque[memoryview]] = defaultdict(deque)
-        self._leases: dict[int, weakref.ref[Any]] = {}
+        self._free: defaultdict[int, list[memoryview]] = defaultdict(list)
+        self._leases: dict[int, _Lease] = {}
+        # A deque, whose operations are atomic: a block may return while a thread allocates.
+        self._returned: deque[_Lease] = deque()
 
     def allocate(self, formats: dict[str, tuple[tuple[int, ...], DTypeLike]]) -> dict[str, NDArray[Any]]:
         """Return uninitialised arrays of these shapes and dtypes, side by side in one block."""
@@ -63,30 +64,44 @@ class BatchMemory:
 
     def clear(self) -> None:
         """Let go of all blocks that nobody holds."""
+        self._collect()
         self._free.clear()
 
     def _lease(self, size: int) -> ctypes.Array[ctypes.c_char]:
+        self._collect()
         free = self._free[size]
         if not free:
             self._grow(size, free)
         memory = free.pop()
-        lease = (ctypes.c_char * size).from_buffer(memory)
-        number = id(lease)
+        block = (ctypes.c_char * size).from_buffer(memory)
+        # The callback is a C function on purpose: Python raises Ctrl-C between two steps of Python
+        # code, and within a callback of a weak reference that exception is lost.
+        lease = _Lease(block, self._returned.append)
+        lease.memory = memory
+        self._leases[id(lease)] = lease
+        return block
 
-        def give_back(_: weakref.ref[Any]) -> None:
-            self._leases.pop(number, None)
-            free.append(memory)
-
-        self._leases[number] = weakref.ref(lease, give_back)
-        return lease
+    def _collect(self) -> None:
+        """Take back the blocks that have returned since the last call."""
+        while self._returned:
+            lease = self._returned.popleft()
+            self._leases.pop(id(lease), None)  # not there if Ctrl-C came before it was noted down
+            self._free[len(lease.memory)].append(lease.memory)
 
     @staticmethod
-    def _grow(size: int, free: deque[memoryview]) -> None:
+    def _grow(size: int, free: list[memoryview]) -> None:
         count = max(_ARENA_BYTES // size, 1)
         arena: Any = np.empty(count * size + _ALIGNMENT, np.uint8)
         begin = -arena.ctypes.data % _ALIGNMENT
-        for number in range(count):
-            free.append(memoryview(arena)[begin + number * size : begin + (number + 1) * size])
+        begins = range(begin, begin + count * size, size)
+        free.extend(memoryview(arena)[begin : begin + size] for begin in begins)
+
+
+class _Lease(weakref.ref[Any]):
+    """A weak reference to a block that somebody holds, with the block's memory."""
+
+    __slots__ = ("memory",)
+    memory: memoryview
 
 
 def _aligned(size: int) -> int:
