@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from headrace.execution.executors import Executor, Processes, Serial, Threads
+    from headrace.fitting.pipeline import Pipeline
     from headrace.index.base import Index
     from headrace.inputs import from_arrays, from_arrow, from_polars, mix
     from headrace.inputs import open_dataset as open
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from headrace.planning.selection import Selection
     from headrace.planning.world import World
     from headrace.prepare.decode import DecodeImage, Tokens
+    from headrace.prepare.scale import StandardScaler
     from headrace.selecting.folds import Fold, Folds
     from headrace.selecting.identity import Content
     from headrace.selecting.report import SplitReport
@@ -98,6 +100,7 @@ _MODULES = {
         "WorkerError",
     ),
     "execution.executors": ("Executor", "Processes", "Serial", "Threads"),
+    "fitting.pipeline": ("Pipeline",),
     "index.base": ("Index",),
     "inputs": ("from_arrays", "from_arrow", "from_polars", "mix", "open"),
     "loader": ("Loader",),
@@ -108,6 +111,7 @@ _MODULES = {
     "planning.selection": ("Selection",),
     "planning.world": ("World",),
     "prepare.decode": ("DecodeImage", "Tokens"),
+    "prepare.scale": ("StandardScaler",),
     "selecting.folds": ("Fold", "Folds"),
     "selecting.identity": ("Content",),
     "selecting.report": ("SplitReport",),
@@ -155,6 +159,7 @@ __all__ = [
     "MissingSourceError",
     "OptionError",
     "ParquetOptions",
+    "Pipeline",
     "Plan",
     "PrepareError",
     "Processes",
@@ -170,6 +175,7 @@ __all__ = [
     "Sparse",
     "SplitReport",
     "Splits",
+    "StandardScaler",
     "StateError",
     "TfRecordOptions",
     "Threads",

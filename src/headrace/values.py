@@ -89,7 +89,8 @@ class ValueVerbs:
         if not steps:
             raise OptionError('`prepare` needs at least one step, like `prepare(hr.Tokens("text"))`')
         prepared = self
-        for step in steps:
+        for given in steps:
+            step = getattr(given, "step", given)  # a pipeline gives what it has learned so far
             if isinstance(step, type) or not isinstance(step, Step):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise OptionError(f'`prepare` takes steps, like `hr.DecodeImage("image")`, got {step!r}')
             prepared = prepared._with(step)
