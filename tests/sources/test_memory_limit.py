@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from parquet_files import write
 
@@ -137,3 +138,15 @@ def test_memory_stays_low(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
 
     assert int(done.stdout) < 200_000  # KiB
+
+
+def test_row_groups_are_let_go(tmp_path: Path) -> None:
+    """Reading each of many row groups for the first time leaves none of them in memory."""
+    rows, groups = 20_000, 20
+    pq.write_table(pa.table({"x": np.arange(rows * groups)}), tmp_path / "x.parquet", row_group_size=rows)
+    source = hr.open(tmp_path / "x.parquet").recipe.source
+    before = pa.total_allocated_bytes()
+    for row_group in source.manifest:
+        assert source.read(row_group, ["x"]).num_rows == rows
+
+    assert pa.total_allocated_bytes() - before < 2 * rows * 8
