@@ -36,8 +36,8 @@ _TIMES = (datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo)
 def digest(*values: object) -> str:
     """Digest values to 32 hexadecimal characters, equal for equal values on any machine.
 
-    Numbers, strings, containers, dataclasses, enums, NumPy arrays and dtypes, Polars expressions
-    and types, Arrow schemas and functions are known. A function enters by its code, its
+    Numbers, strings, containers, dataclasses, enums, NumPy arrays and dtypes, Polars frames,
+    expressions and types, Arrow schemas and functions are known. A function enters by its code, its
     defaults, the values that it closes over and the globals that it names, not by its file.
 
     Raises:
@@ -116,6 +116,8 @@ def _encode_object(value: object, seen: tuple[object, ...]) -> Iterator[bytes]:
         yield _tagged("builtin", f"{value.__module__}.{value.__qualname__}".encode())
     elif isinstance(value, type):
         yield from _encode_class(value, seen)
+    elif kind.__module__.startswith("polars.") and kind.__name__ in {"Series", "DataFrame"}:
+        yield from _encode_table(value)
     elif (library := kind.__module__.partition(".")[0]) in {"polars", "pyarrow"}:
         yield _tagged(f"{library}.{kind.__qualname__}", _library_bytes(value))
     else:
@@ -135,6 +137,24 @@ def _encode_array(array: np.ndarray[Any, np.dtype[Any]]) -> Iterator[bytes]:
         )
     yield _tagged("array", f"{array.dtype.descr}{array.shape}".encode())
     yield np.ascontiguousarray(array).tobytes()
+
+
+def _encode_table(value: Any) -> Iterator[bytes]:
+    """Yield the columns of a Polars frame, or the one of a series: type, which are null, and the values."""
+    if type(value).__name__ == "DataFrame":
+        yield from _encode([(column.name, column) for column in value.iter_columns()], ())
+        return
+    yield _tagged("series", f"{value.dtype}:{len(value)}".encode())
+    if value.null_count():
+        yield from _encode_array(value.is_null().to_numpy())
+        value = value.drop_nulls()
+    if str(value.dtype) == "String":
+        yield from _encode_array(value.str.len_bytes().to_numpy())
+        yield _tagged("text", "".join(value).encode())
+    elif value.dtype.is_numeric() or value.dtype.is_temporal():
+        yield from _encode_array(value.to_physical().to_numpy())
+    else:
+        yield from _encode(value.to_list(), ())
 
 
 def _encode_function(function: Callable[..., Any], seen: tuple[object, ...]) -> Iterator[bytes]:

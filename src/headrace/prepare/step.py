@@ -96,6 +96,34 @@ class PrepareStep:
         kept = [name for name in self.names if name in wanted]
         return (self.with_learned({"columns_": kept}) if kept else None), wanted
 
+    def inverse(self, frame: pl.DataFrame) -> pl.DataFrame | None:
+        """Take a frame back to what it was before the step, as far as it can be told; None if it cannot."""
+        programs: dict[str, list[Operation]] = {}
+        for name in self.names:
+            operations = self.inverse_operations(name)
+            if operations is None:
+                return None
+            if name in frame.columns:
+                programs[name] = list(operations)
+        return run_programs(frame, programs)
+
+    def events(self, frame: pl.DataFrame) -> dict[str, dict[str, int]]:
+        """Count what the step's policies meet in samples that come in: column to event to count."""
+        return {}
+
+    def saved_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings as they are saved; a function is named and not stored."""
+        return settings
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], functions: Mapping[str, Any]) -> Self:
+        """Make a step of saved settings, and of the user's functions by name."""
+        return cls(**settings)
+
+    def for_training(self) -> Self:
+        """Return the fitted step as it is applied to the very samples that it was fitted to."""
+        return self
+
     # What follows from it
 
     @property

@@ -1,0 +1,5 @@
+"""The steps that a saved pipeline can name, and the file that each of them lives in."""
+
+STEPS: dict[str, str] = {
+    "StandardScaler": "scale",
+}
