@@ -22,6 +22,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from headrace.version import __version__
+
 if TYPE_CHECKING:
     from headrace.batch import Batch, Ragged, Sparse
     from headrace.dataset import Dataset
@@ -74,7 +76,6 @@ if TYPE_CHECKING:
     from headrace.sources.shard_cache import ShardCache
     from headrace.sources.tfrecord import TfRecordOptions
 
-__version__ = "0.1.0"
 
 _MODULES = {
     "batch": ("Batch", "Ragged", "Sparse"),

@@ -90,6 +90,8 @@ def _encode(value: object, seen: tuple[object, ...]) -> Iterator[bytes]:
         yield _tagged("set", "".join(sorted(digest(member) for member in members)).encode())
     elif isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
         yield from _encode_function(cast("Callable[..., Any]", value), seen)
+    elif isinstance(value, types.ModuleType):
+        yield _tagged("module", value.__name__.encode())
     else:
         yield from _encode_object(value, seen)
 
@@ -110,8 +112,6 @@ def _encode_object(value: object, seen: tuple[object, ...]) -> Iterator[bytes]:
         yield from _encode_array(cast("np.ndarray[Any, np.dtype[Any]]", value))
     elif isinstance(value, (np.generic, np.dtype, *_TIMES)):
         yield _tagged(kind.__name__, repr(value).encode())
-    elif isinstance(value, types.ModuleType):
-        yield _tagged("module", value.__name__.encode())
     elif isinstance(value, types.BuiltinFunctionType) and not _is_bound(value):
         yield _tagged("builtin", f"{value.__module__}.{value.__qualname__}".encode())
     elif isinstance(value, type):

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from headrace.errors import OptionError, UnknownColumnError
+from headrace.errors import OptionError, StateError, UnknownColumnError
 from headrace.execution.recipe import Recipe
-from headrace.prepare.base import Step
+from headrace.prepare.base import Step, frame_schema
+from headrace.prepare.chain import Chain
 from headrace.prepare.columns import Drop, Map, Rename, Select, WithColumns
 from headrace.prepare.pack import Pack
 from headrace.prepare.padding import Padding, PadTo
+from headrace.prepare.step import PrepareStep
 
 if TYPE_CHECKING:
     import polars as pl
@@ -77,8 +79,11 @@ class ValueVerbs:
         """
         return self._with(Map(function, version))
 
-    def prepare(self, *steps: Step) -> Self:
-        """Apply steps that turn columns into others, such as `hr.DecodeImage` or `hr.Tokens`.
+    def prepare(self, *steps: Any) -> Self:
+        """Apply fitted pipelines and steps that need no fit, such as `hr.DecodeImage` or `hr.Tokens`.
+
+        Raises:
+            StateError: A pipeline is not fitted, or a step has to be fitted first.
 
         Example:
             >>> import headrace as hr
@@ -90,8 +95,10 @@ class ValueVerbs:
             raise OptionError('`prepare` needs at least one step, like `prepare(hr.Tokens("text"))`')
         prepared = self
         for given in steps:
-            step = getattr(given, "step", given)  # a pipeline gives what it has learned so far
-            if isinstance(step, type) or not isinstance(step, Step):  # pyright: ignore[reportUnnecessaryIsInstance]
+            step: Any = getattr(given, "step", given)  # a pipeline gives what it has learned so far
+            if isinstance(step, PrepareStep):
+                step = _without_fit(step, frame_schema(prepared.recipe.schema))
+            if isinstance(step, type) or not isinstance(step, Step):
                 raise OptionError(f'`prepare` takes steps, like `hr.DecodeImage("image")`, got {step!r}')
             prepared = prepared._with(step)
         return prepared
@@ -155,6 +162,17 @@ class ValueVerbs:
         missing = [] if names is None else sorted(set(wanted) - set(names))
         if missing:
             raise UnknownColumnError.from_names(missing, names or (), "the data set")
+
+
+def _without_fit(step: PrepareStep, schema: pl.Schema) -> Chain:
+    """Turn a step that needs no fit into one of a recipe."""
+    bound = step.bound(schema)
+    if bound.requests(schema):
+        raise StateError(
+            f"{type(step).__name__} learns from data, so it must be fitted: "
+            "`pipe = hr.Pipeline([...]).fit(ds)`, then `ds.prepare(pipe)`"
+        )
+    return Chain((bound.with_learned(bound.learn(schema, {})),))
 
 
 def _names(columns: Sequence[str]) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ import pyarrow as pa
 from headrace.errors import CorruptSourceError, MissingSourceError, OptionError, SourceError
 from headrace.fitting.tables import read_arrays, write_arrays
 from headrace.fitting.values import Arrays, decode, encode, encode_dtype, read_dtype
-from headrace.prepare.steps import STEPS
 from headrace.prepare.step import PrepareStep
+from headrace.prepare.steps import STEPS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -90,20 +90,28 @@ def load(path: Path, functions: Functions) -> Artifact:
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise ValueError("it is no pipeline")
         if content["version"] != _VERSION:
-            raise ValueError(f"it is of version {content['version']}, and this headrace reads version {_VERSION}")
+            raise ValueError(
+                f"it is of version {content['version']}, and this headrace reads version {_VERSION}"
+            )
         arrays = _read_beside(path, content.get("arrays"))
         steps = tuple(_read_step(one, arrays, functions) for one in content["steps"])
         named = content["schema"]
         schema = None if named is None else {name: read_dtype(dtype) for name, dtype in named}
         return Artifact(steps, content["dtype"], _schema(schema), content["provenance"])
     except FileNotFoundError as error:
-        raise MissingSourceError(f"{error.filename}: a saved pipeline is needed, but there is no such file") from error
+        raise MissingSourceError(
+            f"{error.filename}: a saved pipeline is needed, but there is no such file"
+        ) from error
     except OSError as error:
-        raise error if isinstance(error, SourceError) else SourceError(f"{path}: cannot be read: {error}") from error
+        raise (
+            error if isinstance(error, SourceError) else SourceError(f"{path}: cannot be read: {error}")
+        ) from error
     except OptionError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
-        raise CorruptSourceError(f"{path}: a saved pipeline is needed, but it cannot be read: {error}") from error
+        raise CorruptSourceError(
+            f"{path}: a saved pipeline is needed, but it cannot be read: {error}"
+        ) from error
 
 
 def _write_step(step: PrepareStep, arrays: Arrays) -> dict[str, Any]:
@@ -117,7 +125,9 @@ def _write_step(step: PrepareStep, arrays: Arrays) -> dict[str, Any]:
     }
 
 
-def _read_step(content: Mapping[str, Any], arrays: Mapping[str, pa.Array], functions: Functions) -> PrepareStep:
+def _read_step(
+    content: Mapping[str, Any], arrays: Mapping[str, pa.Array], functions: Functions
+) -> PrepareStep:
     name = content["step"]
     if name not in STEPS:
         raise ValueError(f"there is no step `{name}`")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from itertools import groupby, islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from headrace.errors import OptionError
 from headrace.execution.executors import Executor, Threads
-from headrace.execution.recipe import Recipe
+from headrace.execution.recipe import Recipe, guarded
 from headrace.fitting.scans import Ask, Scan, plan_scan
+from headrace.fitting.shelf import Entry, Shelf, States, entry_key
 from headrace.manifest import RowGroup
-from headrace.prepare.base import to_frame
+from headrace.prepare.base import frame_schema, to_frame
 from headrace.prepare.chain import Chain
 from headrace.prepare.columns import Select
-from headrace.prepare.statistics import Statistic
 from headrace.prepare.step import PrepareStep
 from headrace.selecting.base import Selectable
 from headrace.selecting.progress import Progress, follow
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 Rows = NDArray[np.int64]
-States = dict[Statistic, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +39,13 @@ class FitOptions:
         executor: Where row groups are read; None for threads.
         memory_limit: Bytes that values kept for exact quantiles and for later scans may take.
         progress: True for a bar on a terminal, or a function of row groups done and in all.
+        shelf: Where the states of shards are kept; None for nowhere.
     """
 
     executor: Executor | None = None
     memory_limit: int = 1 << 30
     progress: Progress = True
+    shelf: Shelf | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,22 +100,15 @@ def fit_steps(
         if not scan.asks:
             continue
         if kept is not None and scan.reads <= set(kept[0].columns):
-            results = (options.executor or Threads()).map(partial(_look, scan), kept)
-            states = _merged(result for result, _ in results)
+            looked = (options.executor or Threads()).map(partial(look, scan), kept)
+            states = _merged(looked)
         else:
-            parts = list(parts_of(dataset))
-            states, kept = _run(recipe, scan, parts, options)
-            scans, read = scans + 1, read + len(parts)
+            states, kept, count = _run(recipe, scan, list(_by_shard(dataset)), options)
+            scans, read = scans + 1, read + count
         for ask in scan.asks:
             step = ask.step.with_learned(ask.step.learn(ask.schema, states))
             learned[ask.place], fitted[ask.place] = step, True
     return tuple(learned), FitReport(scans, read)
-
-
-def frame_schema(schema: pa.Schema) -> pl.Schema:
-    """Return Arrow's columns and types as Polars has them."""
-    arrays = [pa.nulls(0, field.type) for field in schema]
-    return to_frame(pa.RecordBatch.from_arrays(arrays, schema=schema)).schema
 
 
 def parts_of(dataset: Selectable) -> Iterator[Part]:
@@ -132,36 +126,88 @@ def parts_of(dataset: Selectable) -> Iterator[Part]:
         yield Part(row_group, None if ids is None else ids - row_group.first)
 
 
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What of one shard takes part."""
+
+    identity: Callable[[], str]
+    parts: tuple[Part, ...]
+
+
+def _by_shard(dataset: Selectable) -> Iterator[_Share]:
+    for number, parts in groupby(parts_of(dataset), lambda part: part.row_group.shard):
+        shard = dataset.manifest.shards[number]
+        yield _Share(lambda shard=shard: shard.content_identity, tuple(parts))
+
+
 def _run(
-    recipe: Recipe, scan: Scan, parts: Sequence[Part], options: FitOptions
-) -> tuple[States, list[pl.DataFrame] | None]:
-    """Scan the data; return the states, and the columns that later scans need if they fit in memory."""
+    recipe: Recipe, scan: Scan, shares: Sequence[_Share], options: FitOptions
+) -> tuple[States, list[pl.DataFrame] | None, int]:
+    """Scan the data.
+
+    Returns:
+        The states, the columns that later scans need if they fit in memory, and how many row groups
+        were read.
+    """
+    import polars as pl
+
     later = scan.later or frozenset()
     columns = tuple(name for name in frame_schema(recipe.schema) if name in scan.reads | later)
     reader = replace(recipe, steps=(*recipe.steps, Select(columns)))
-    results = (options.executor or Threads()).map(partial(_read, reader, scan, later), parts)
+    shelf = options.shelf
+    keys = [] if shelf is None else [_key(share, recipe, scan) for share in shares]
+    known = [None] * len(shares) if shelf is None else [shelf.get(key, scan) for key in keys]
+    to_read = [
+        part for share, entry in zip(shares, known, strict=True) if entry is None for part in share.parts
+    ]
+    results = (options.executor or Threads()).map(partial(_read, reader, scan, later), to_read)
+    followed = follow(results, len(to_read), options.progress)
     kept: list[pl.DataFrame] | None = [] if later else None
     nbytes = 0
 
     def states() -> Iterator[States]:
         nonlocal kept, nbytes
-        for found, frame in follow(results, len(parts), options.progress):
-            nbytes += frame.estimated_size()
-            kept = None if kept is None or nbytes > options.memory_limit else [*kept, frame]
+        for number, (share, entry) in enumerate(zip(shares, known, strict=True)):
+            if entry is None:
+                found, frames = _together(list(islice(followed, len(share.parts))))
+            else:
+                found, frames = entry.states, None if entry.kept is None else [entry.kept]
+            nbytes += sum(frame.estimated_size() for frame in frames or ())
+            fits = frames is not None and nbytes <= options.memory_limit
+            if shelf is not None and entry is None:
+                shelf.put(
+                    keys[number], Entry(found, pl.concat(frames) if frames and fits and later else None), scan
+                )
+            kept = [*kept, *frames] if kept is not None and frames is not None and fits else None
             yield found
 
-    return _merged(states()), kept
+    merged = _merged(states())
+    next(followed, None)  # the bar ends
+    return merged, kept, len(to_read)
+
+
+def _key(share: _Share, recipe: Recipe, scan: Scan) -> str:
+    rows = [(part.row_group.index, part.rows) for part in share.parts]
+    return entry_key(share.identity(), recipe.fingerprint, rows, scan)
+
+
+def _together(results: Sequence[tuple[States, pl.DataFrame]]) -> tuple[States, list[pl.DataFrame]]:
+    return _merged(states for states, _ in results), [frame for _, frame in results]
 
 
 def _read(reader: Recipe, scan: Scan, later: frozenset[str], part: Part) -> tuple[States, pl.DataFrame]:
-    """Read a part, and look at it."""
-    batch = reader.frame(part.row_group)
-    frame = to_frame(batch if part.rows is None else batch.take(pa.array(part.rows)))
-    states, _ = _look(scan, frame)
-    return states, frame.select(sorted(later))
+    """Read a part, and look at it; return also the columns that are kept."""
+    frame = read_part(reader, part)
+    return guarded(part.row_group, "the fit", look, scan, frame), frame.select(sorted(later))
 
 
-def _look(scan: Scan, frame: pl.DataFrame) -> tuple[States, None]:
+def read_part(recipe: Recipe, part: Part) -> pl.DataFrame:
+    """Read and prepare the rows of a part, all columns after the last step."""
+    batch = replace(recipe, pack=None, keep_arrow=False).frame(part.row_group)
+    return to_frame(batch if part.rows is None else batch.take(pa.array(part.rows)))
+
+
+def look(scan: Scan, frame: pl.DataFrame) -> States:
     """Send samples through the fitted steps, and ask on the way."""
     states: States = {}
     for asks, items in groupby(scan.items, lambda item: isinstance(item, Ask)):
@@ -172,7 +218,7 @@ def _look(scan: Scan, frame: pl.DataFrame) -> tuple[States, None]:
         else:
             steps = tuple(item for item in items if isinstance(item, PrepareStep))
             frame = Chain(steps).apply_some(frame, steps, is_last=False)
-    return states, None
+    return states
 
 
 def _merged(results: Iterable[States]) -> States:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, cast
+import datetime
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from headrace.errors import OptionError, StateError
-from headrace.execution.executors import Executor
-from headrace.fitting.engine import FitOptions, FitReport, fit_steps, frame_schema
-from headrace.prepare.base import Step
+from headrace.execution.executors import Executor, Threads
+from headrace.execution.recipe import Recipe
+from headrace.fitting import report as counting
+from headrace.fitting.artifact import Artifact, Functions, load, save
+from headrace.fitting.engine import FitOptions, FitReport, Part, fit_steps, parts_of, read_part
+from headrace.fitting.forms import apply_to
+from headrace.fitting.shelf import Shelf
+from headrace.prepare.base import frame_schema
 from headrace.prepare.chain import Chain, Dtype
 from headrace.prepare.step import PrepareStep
 from headrace.selecting.base import Selectable
-from headrace.selecting.progress import Progress
+from headrace.selecting.progress import Progress, follow
 from headrace.sources.budget import parse_bytes
+from headrace.version import __version__
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,26 +34,32 @@ _DTYPES = ("float16", "float32", "float64")
 class Pipeline:
     """A chain of steps, fitted to one part of the data and applied to any other.
 
+    Within the chain numbers are float64; they are rounded once, to `dtype`, at its end. A row gives the same
+    bits alone, in a frame and in a loader's batch. Applying is thread-safe, fitting is not.
+
     Args:
-        steps: Steps of this module's kind, in the order in which they are applied.
-        dtype: What the floats that steps make are delivered as. Within the chain, numbers are
-            float64, and are rounded once, at its end.
+        steps: Steps such as `hr.StandardScaler()`, in the order in which they are applied.
+        dtype: What the floats that steps make are delivered as: "float32", "float64", or "float16", where
+            numbers beyond 65504 become 65504.
 
     Example:
         >>> import headrace as hr
         >>> ds = hr.from_arrays({"x": [1.0, 2.0, 4.0]})
         >>> pipe = hr.Pipeline([hr.StandardScaler()], dtype="float64").fit(ds)
         >>> pipe.transform({"x": 4.0})
-        {'x': 1.3363062095621219}
+        {'x': 1.336306209562122}
+        >>> pipe.transform(ds).pack(x=["x"]).take([2])["x"]
+        array([[1.33630621]])
     """
 
     def __init__(self, steps: Sequence[PrepareStep], *, dtype: Dtype = "float32") -> None:
         """Keep the steps."""
         self.steps = tuple(steps)
         self.dtype = dtype
-        self._chain: Chain | None = None
-        self._schema: pl.Schema | None = None
+        self.schema: pl.Schema | None = None
         self.fit_report: FitReport | None = None
+        self._fitted_to: Selectable | None = None
+        self._provenance: dict[str, Any] = {}
         for step in self.steps:
             if not isinstance(step, PrepareStep):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise OptionError(f"a pipeline takes steps, like `hr.StandardScaler()`, got {step!r}")
@@ -57,51 +73,205 @@ class Pipeline:
         dataset: Selectable,
         *,
         executor: Executor | None = None,
+        cache: str | os.PathLike[str] | None = None,
         memory_limit: str | int | None = None,
         progress: Progress = True,
     ) -> Self:
         """Learn from the samples of a data set, and of no others.
 
+        What is learned does not depend on row groups, shards, their order, or the executor.
+
         Args:
             dataset: The part to learn from, such as `parts["train"]`.
             executor: Where row groups are read; threads by default.
-            memory_limit: What values that are kept for exact quantiles may take, like "2GB"; by default a quarter of
-                the machine's memory.
+            cache: A folder that keeps what was found in each shard, so that a fit to data with other shards
+                reads only those that are new.
+            memory_limit: What values that are kept for exact quantiles, and columns for later steps, may
+                take, like "2GB"; by default a quarter of the machine's memory.
             progress: True for a bar on a terminal, or a function of row groups done and in all.
+
+        Raises:
+            OptionError: No sample takes part, or it is no data set.
+            HeadraceError: The data cannot be read, or not be fitted; the message names the column.
         """
-        options = FitOptions(executor, parse_bytes(memory_limit), progress)
-        plain = [step.unlearned() for step in self.steps]
-        self.steps, self.fit_report = fit_steps(plain, dataset, options)
-        self._schema = frame_schema(dataset.schema)
-        self._chain = Chain(self.steps, self.dtype)
+        if not hasattr(dataset, "recipe"):
+            raise OptionError(
+                f"`fit` takes a data set, got {type(dataset).__name__}; wrap a frame by "
+                "`hr.from_polars(frame)`"
+            )
+        shelf = None if cache is None else Shelf(Path(cache))
+        options = FitOptions(executor, parse_bytes(memory_limit), progress, shelf)
+        self.steps, self.fit_report = fit_steps([step.unlearned() for step in self.steps], dataset, options)
+        self.schema = frame_schema(dataset.schema)
+        self._fitted_to, self._provenance = dataset, {}
         return self
 
+    def fit_transform(self, dataset: Any, **options: Any) -> Any:
+        """Fit, and return the data set as it is prepared for training.
+
+        Where a step treats the samples that it was fitted to otherwise than new ones, as `hr.TargetEncoder`
+        does, this is the way to the former.
+        """
+        self.fit(dataset, **options)
+        return dataset.prepare(Chain(tuple(step.for_training() for step in self.steps), self.dtype))
+
     @property
-    def step(self) -> Step:
-        """The fitted chain as one step of a recipe, which a later fit does not change.
+    def step(self) -> Chain:
+        """What was learned so far, as one step of a recipe, which a later fit does not change.
 
         Raises:
             StateError: The pipeline is not fitted.
         """
-        if self._chain is None:
+        if self.schema is None:
             raise StateError("the pipeline must be fitted before it is applied; call `fit` first")
-        return self._chain
+        return Chain(self.steps, self.dtype)
 
-    def transform(self, data: Any) -> Any:
-        """Apply what was learned to a data set, a Polars frame, a dict of arrays or one row."""
-        import polars as pl
+    def transform(self, data: Any, *, columns: Sequence[str] | None = None) -> Any:
+        """Apply what was learned.
 
+        Args:
+            data: A data set, a frame of Polars or pandas, a dict of arrays, or a dict of one row's values.
+            columns: Which columns to return; then only those that they are made of need be there.
+
+        Returns:
+            The same form with the columns prepared; a data set is prepared when it is read.
+
+        Raises:
+            StateError: The pipeline is not fitted.
+            UnknownColumnError: A column that a step needs is not there.
+            SchemaError: A column has another type than the one that was fitted to.
+        """
+        chain: Any = self.step
         if hasattr(data, "recipe"):
-            return data.prepare(self.step)
-        if isinstance(data, pl.DataFrame):
-            return self.step.apply(data)
-        if isinstance(data, Mapping):
-            return self._transform_row(cast("Mapping[str, Any]", data))
-        raise OptionError(f"`transform` takes a data set, a frame or a dict, got {type(data).__name__}")
+            prepared = data.prepare(chain)
+            return prepared if columns is None else prepared.select(list(columns))
+        if columns is not None:
+            chain, _ = chain.narrow(None, frozenset(columns))
 
-    def _transform_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        import polars as pl
+        def apply(frame: pl.DataFrame) -> pl.DataFrame:
+            prepared = chain.apply(frame)
+            return prepared if columns is None else prepared.select(list(columns))
 
-        assert self._schema is not None
-        frame = pl.DataFrame({name: [value] for name, value in row.items()}, schema_overrides=self._schema)
-        return self.step.apply(frame).row(0, named=True)
+        return apply_to(data, apply, self.schema or {})
+
+    def inverse_transform(self, data: Any) -> Any:
+        """Take prepared frames, arrays or a row back to what they were, as far as the steps can tell.
+
+        Raises:
+            OptionError: A step has no inverse; the message names it.
+        """
+        steps = self.step.steps
+
+        def apply(frame: pl.DataFrame) -> pl.DataFrame:
+            for step in reversed(steps):
+                before = step.inverse(frame)
+                if before is None:
+                    raise OptionError(
+                        f"{type(step).__name__} has no inverse; leave it out of the pipeline to go back"
+                    )
+                frame = before
+            return frame
+
+        return apply_to(data, apply, {})
+
+    def report(self, data: Selectable | None = None, *, progress: Progress = False) -> pl.DataFrame:
+        """Count what the steps do to samples: values changed, and what their policies met.
+
+        Args:
+            data: A data set; by default the one that the pipeline was fitted to.
+            progress: True for a bar on a terminal, or a function of row groups done and in all.
+
+        Returns:
+            Columns `step` ("1: FillMissing", or "input"), `column`, `event` and `count`, without zeros.
+
+        Raises:
+            StateError: The pipeline is not fitted, or was loaded and so has no data of its own.
+        """
+        steps = self.step.steps
+        if data is None:
+            if self._fitted_to is None:
+                raise StateError("a loaded pipeline has no data to report on; pass a data set")
+            data = self._fitted_to
+        parts = list(parts_of(data))
+        results = Threads().map(partial(_count, data.recipe, steps), parts)
+        return counting.to_frame(follow(results, len(parts), progress))
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return what was learned, a dict for each step: `step`, its settings, and names that end in `_`."""
+        return [{"step": repr(step), **step.learned} for step in self.step.steps]
+
+    def clone(self) -> Pipeline:
+        """Return a pipeline with these settings that is not fitted."""
+        return Pipeline([step.unlearned() for step in self.steps], dtype=self.dtype)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write settings and what was learned to a JSON file, and long arrays to an Arrow file beside it.
+
+        Raises:
+            StateError: The pipeline is not fitted.
+            OptionError: A setting cannot be written as data.
+            SourceError: The file cannot be written.
+        """
+        if not self._provenance:
+            self._provenance = self._origin()
+        save(Path(path), Artifact(self.step.steps, self.dtype, self.schema, self._provenance))
+
+    @staticmethod
+    def load(path: str | os.PathLike[str], *, functions: Functions | None = None) -> Pipeline:
+        """Read a pipeline that `save` wrote; no code is read, so it is safe for files of others.
+
+        Args:
+            path: The JSON file; the Arrow file must lie beside it, if there is one.
+            functions: The user's functions by name, for steps that call one.
+
+        Raises:
+            MissingSourceError: There is no such file.
+            CorruptSourceError: It is no pipeline, or damaged.
+        """
+        artifact = load(Path(path), functions or {})
+        pipe = Pipeline(artifact.steps, dtype=artifact.dtype)
+        pipe.schema, pipe._provenance = artifact.schema, artifact.provenance
+        return pipe
+
+    def __getitem__(self, key: int | str) -> PrepareStep:
+        """Return a step by its place, or by its class's name if that is in the pipeline once."""
+        if isinstance(key, int):
+            return self.steps[key]
+        found = [step for step in self.steps if type(step).__name__ == key]
+        if len(found) != 1:
+            raise OptionError(
+                f"a step's name must be in the pipeline once, but `{key}` is there {len(found)} times"
+            )
+        return found[0]
+
+    def __len__(self) -> int:
+        """How many steps there are."""
+        return len(self.steps)
+
+    def __repr__(self) -> str:
+        lines: list[str] = []
+        for step in self.steps:
+            names = step.learned.get("columns_")
+            lines.append(f"  {step!r}" + ("" if names is None else f"  # {_listed(names)}"))
+        state = "" if self.schema is not None else " (not fitted)"
+        return "\n".join([f"Pipeline{state}(dtype={self.dtype!r}", *lines, ")"])
+
+    def _origin(self) -> dict[str, Any]:
+        if self._fitted_to is None:
+            raise StateError("the pipeline must be fitted before it is saved; call `fit` first")
+        dataset: Any = self._fitted_to
+        return {
+            "data": dataset.fingerprint,
+            "samples": len(dataset),
+            "headrace": __version__,
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+
+
+def _count(recipe: Recipe, steps: Sequence[PrepareStep], part: Part) -> counting.Tally:
+    return counting.count_frame(read_part(recipe, part), steps)
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

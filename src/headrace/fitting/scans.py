@@ -67,46 +67,73 @@ def plan_scan(steps: Sequence[PrepareStep], fitted: Sequence[bool], schema: pl.S
         fitted: Which ones are.
         schema: What comes to the first step.
     """
-    items: list[Ask | PrepareStep] = []
-    ready: dict[int, PrepareStep] = {}
-    waiting: list[PrepareStep] = []
-    unknown: set[str] = set()  # columns whose values are not known before this scan is over
-    data = frozenset(schema)
-    is_open = False  # whether there are columns of which not even the names are known
+    planner = _Planner(schema)
     for place, step in enumerate(steps):
-        if not fitted[place]:
-            if is_open and step.columns is None:
-                waiting.append(step)
-                continue
-            try:
-                step = step.bound(schema)
-            except HeadraceError:
-                if not is_open:
-                    raise
-                waiting.append(step)
-                continue
-            asked = tuple(step.requests(schema))
-            reads = {name for statistic in asked for name in statistic.reads} | set(step.names)
-            if reads & unknown:
-                waiting.append(step)
-            elif not asked:
-                step = step.with_learned(step.learn(schema, {}))
-                ready[place] = step
-            else:
-                items.append(Ask(place, step, asked, schema))
-            if asked or reads & unknown:
-                foretold = step.unfitted_schema(schema)
-                is_open |= foretold is None
-                after = schema if foretold is None else foretold
-                unknown |= set(step.names) | (set(after) - set(schema))
-                schema = after
-                continue
-        if set(step.names) & unknown:
-            unknown |= set(step.outputs(tuple(schema))) - set(schema)
-            continue
-        items.append(step)
-        schema = Chain((step,)).apply_some(schema.to_frame(), (step,), is_last=False).schema
-    return Scan(*_narrowed(items), ready, _needed_later(waiting, schema, items, data))
+        if fitted[place]:
+            planner.apply(step)
+        else:
+            planner.bind(place, step)
+    later = _needed_later(planner, frozenset(schema))
+    return Scan(*_narrowed(planner.items), planner.ready, later)
+
+
+class _Planner:
+    """Follows the schema through the steps.
+
+    Attributes:
+        schema: What comes to the next step, as far as it can be told.
+        items: What the scan does.
+        ready: Steps that turned out to need no statistics, by place.
+        waiting: Steps that this scan cannot fit.
+        unknown: Columns whose values are not known before this scan is over.
+        is_open: Whether there are columns of which not even the names are known.
+    """
+
+    def __init__(self, schema: pl.Schema) -> None:
+        self.schema = schema
+        self.items: list[Ask | PrepareStep] = []
+        self.ready: dict[int, PrepareStep] = {}
+        self.waiting: list[PrepareStep] = []
+        self.unknown: set[str] = set()
+        self.is_open = False
+
+    def apply(self, step: PrepareStep) -> None:
+        """Send the samples through a fitted step."""
+        self.items.append(step)
+        self.schema = Chain((step,)).apply_some(self.schema.to_frame(), (step,), is_last=False).schema
+
+    def bind(self, place: int, step: PrepareStep) -> None:
+        """Give a step the columns that come in, and ask what it needs to know if their values are known."""
+        if self.is_open and step.columns is None:
+            self.waiting.append(step)
+            return
+        try:
+            bound = step.bound(self.schema)
+        except HeadraceError:
+            if not self.is_open:
+                raise
+            self.waiting.append(step)
+            return
+        asked = tuple(bound.requests(self.schema))
+        reads = {name for statistic in asked for name in statistic.reads} | set(bound.names)
+        if not asked and not reads & self.unknown:
+            self.ready[place] = bound.with_learned(bound.learn(self.schema, {}))
+            self.apply(self.ready[place])
+            return
+        if reads & self.unknown:
+            self.waiting.append(bound)
+        else:
+            self.items.append(Ask(place, bound, asked, self.schema))
+        self._foretell(bound)
+
+    def _foretell(self, step: PrepareStep) -> None:
+        after = step.unfitted_schema(self.schema)
+        self.unknown |= set(step.names)
+        if after is None:
+            self.is_open = True
+            return
+        self.unknown |= set(after) - set(self.schema)
+        self.schema = after
 
 
 def _narrowed(items: Sequence[Ask | PrepareStep]) -> tuple[tuple[Ask | PrepareStep, ...], frozenset[str]]:
@@ -124,22 +151,17 @@ def _narrowed(items: Sequence[Ask | PrepareStep]) -> tuple[tuple[Ask | PrepareSt
     return tuple(reversed(kept)), wanted
 
 
-def _needed_later(
-    waiting: Sequence[PrepareStep],
-    schema: pl.Schema,
-    items: Sequence[Ask | PrepareStep],
-    data: frozenset[str],
-) -> frozenset[str] | None:
+def _needed_later(planner: _Planner, data: frozenset[str]) -> frozenset[str] | None:
     """Name the columns that the data must yield for the steps that wait; None if that cannot be told yet."""
     wanted: frozenset[str] = frozenset()
-    for step in waiting:
+    for step in planner.waiting:
         try:
-            bound = step.bound(schema)
+            bound = step.bound(planner.schema)
             wanted |= frozenset(bound.names)
-            wanted |= {name for statistic in bound.requests(schema) for name in statistic.reads}
+            wanted |= {name for statistic in bound.requests(planner.schema) for name in statistic.reads}
         except HeadraceError:
             return None
-    for item in reversed(items):
+    for item in reversed(planner.items):
         if not isinstance(item, Ask):
             _, wanted = item.narrowed(wanted)
     return wanted if wanted <= data else None

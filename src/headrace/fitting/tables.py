@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.ipc
+from pyarrow import ipc
 
 from headrace.errors import CorruptSourceError
 
@@ -38,7 +38,7 @@ def write_arrays(path: Path, meta: Mapping[str, Any], arrays: Mapping[str, pa.Ar
     handle, aside = tempfile.mkstemp(prefix=".", suffix=".arrow", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            with pa.ipc.new_file(file, schema) as writer:
+            with ipc.new_file(file, schema) as writer:
                 if columns:
                     writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
             file.flush()
@@ -58,7 +58,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, pa.Array]]:
     """
     content = path.read_bytes()
     try:
-        with pa.ipc.open_file(pa.BufferReader(content)) as reader:
+        with ipc.open_file(pa.BufferReader(content)) as reader:
             meta = json.loads((reader.schema.metadata or {})[_META])
             table = reader.read_all()
         table.validate(full=True)
@@ -67,5 +67,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, pa.Array]]:
             for name, column in zip(table.schema.names, table.columns, strict=True)
         }
     except (pa.ArrowException, KeyError, ValueError, AttributeError) as error:
-        raise CorruptSourceError(f"{path}: an Arrow file of arrays is needed, but it cannot be read: {error}") from error
+        raise CorruptSourceError(
+            f"{path}: an Arrow file of arrays is needed, but it cannot be read: {error}"
+        ) from error
     return meta, arrays

@@ -1,7 +1,7 @@
-"""Settings and learned values as JSON: what JSON has no word for is an object with one key that begins with `$`.
+"""Settings and learned values as JSON; what JSON has no word for is an object with one key like `$dtype`.
 
-Polars' own serialization of expressions can hold a pickle, so an expression is written and read only if it calls no
-Python function.
+Polars' own serialization of expressions can hold a pickle, so an expression is written and read only if it
+calls no Python function.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
 
 from headrace.errors import OptionError
 from headrace.fingerprint import digest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Known = Mapping[str, pa.Array]
 
 # What expressions call functions by that are no part of Polars; user's own texts stand where `_TEXTS` says.
 _CODE = re.compile("Anonymous|Plugin|Python|Opaque")
@@ -42,22 +47,24 @@ def encode(value: Any, arrays: Arrays) -> Any:
     Raises:
         OptionError: It is none of the kinds that a step's settings and learned values have.
     """
-    import polars as pl
-
-    if isinstance(value, (str, bool, int, type(None))) and type(value) in (str, bool, int, type(None)):
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (str, bool, int)):
         return value
-    if isinstance(value, (float, np.floating)):
-        number = float(value)
-        return number if math.isfinite(number) else {"$float": str(number)}
-    if isinstance(value, (np.integer, np.bool_)):
-        return value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"$float": str(value)}
     if isinstance(value, Mapping):
         return _encode_mapping(cast("Mapping[Any, Any]", value), arrays)
     if isinstance(value, list):
         return [encode(member, arrays) for member in cast("list[Any]", value)]
-    if isinstance(value, (tuple, set, frozenset)):
-        members = sorted(cast("set[Any]", value)) if isinstance(value, (set, frozenset)) else value
-        return {"$tuple": [encode(member, arrays) for member in cast("tuple[Any, ...]", members)]}
+    if isinstance(value, tuple):
+        return {"$tuple": [encode(member, arrays) for member in cast("tuple[Any, ...]", value)]}
+    return _encode_object(value, arrays)
+
+
+def _encode_object(value: Any, arrays: Arrays) -> Any:
+    import polars as pl
+
     if isinstance(value, re.Pattern):
         return {"$regex": [value.pattern, value.flags]}
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
@@ -65,7 +72,7 @@ def encode(value: Any, arrays: Arrays) -> Any:
     if isinstance(value, datetime.timedelta):
         return {"$microseconds": value // datetime.timedelta(microseconds=1)}
     if isinstance(value, (pl.DataType, type)):
-        return {"$dtype": _encode_dtype(value)}
+        return {"$dtype": encode_dtype(value)}
     if isinstance(value, pl.Expr):
         digest(value)  # refuses one that calls a Python function
         return {"$expression": value.meta.serialize(format="json")}
@@ -95,11 +102,11 @@ def _encode_series(series: pl.Series, arrays: Arrays) -> Any:
     dtype = series.dtype
     is_plain = dtype.is_numeric() or str(dtype) in ("String", "Boolean")
     if len(series) <= _MOST_INLINE and is_plain and not dtype.is_decimal():
-        return [_encode_dtype(dtype), [encode(value, arrays) for value in series.to_list()]]
-    return [_encode_dtype(dtype), arrays.add(series.rechunk().to_arrow())]
+        return [encode_dtype(dtype), [encode(value, arrays) for value in series.to_list()]]
+    return [encode_dtype(dtype), arrays.add(series.rechunk().to_arrow())]
 
 
-def decode(value: Any, arrays: Mapping[str, pa.Array]) -> Any:
+def decode(value: Any, arrays: Known) -> Any:
     """Read a value that `encode` wrote.
 
     Raises:
@@ -116,7 +123,7 @@ def decode(value: Any, arrays: Mapping[str, pa.Array]) -> Any:
     return _READERS[kind](content, arrays)
 
 
-def _read_expression(text: str, arrays: Mapping[str, pa.Array]) -> Any:
+def _read_expression(text: str, arrays: Known) -> Any:
     import polars as pl
 
     if _has_code(json.loads(text)):  # looked for before Polars sees it, which would unpickle or load it
@@ -135,21 +142,21 @@ def _has_code(node: Any) -> bool:
     return any(names) or any(_has_code(member) for name, member in mapping.items() if name not in _TEXTS)
 
 
-def _read_series(content: Any, arrays: Mapping[str, pa.Array]) -> pl.Series:
+def _read_series(content: Any, arrays: Known) -> pl.Series:
     import polars as pl
 
     dtype, values = content
     if isinstance(values, list):
-        return pl.Series(decode(values, arrays), dtype=_read_dtype(dtype))
-    return cast("pl.Series", pl.from_arrow(arrays[values])).cast(_read_dtype(dtype))
+        return pl.Series(decode(values, arrays), dtype=read_dtype(dtype))
+    return cast("pl.Series", pl.from_arrow(arrays[values])).cast(read_dtype(dtype))
 
 
-def _read_array(content: Any, arrays: Mapping[str, pa.Array]) -> Any:
+def _read_array(content: Any, arrays: Known) -> Any:
     shape, series = content
     return _read_series(series, arrays).to_numpy().reshape(shape)
 
 
-def _read_frame(content: Any, arrays: Mapping[str, pa.Array]) -> Any:
+def _read_frame(content: Any, arrays: Known) -> Any:
     import polars as pl
 
     return pl.DataFrame({name: _read_series(series, arrays) for name, series in content})
@@ -161,35 +168,42 @@ _SIMPLE = (
 )
 
 
-def _encode_dtype(dtype: Any) -> Any:
+def encode_dtype(dtype: Any) -> Any:
     """Write a Polars type: its name, or its name and what it is made of."""
     name = dtype.__name__ if isinstance(dtype, type) else type(dtype).__name__
     if name in _SIMPLE or isinstance(dtype, type):
         return name
+    made_of: list[Any]
     match name:
         case "Datetime":
-            return [name, dtype.time_unit, dtype.time_zone]
+            made_of = [dtype.time_unit, dtype.time_zone]
         case "Duration":
-            return [name, dtype.time_unit]
+            made_of = [dtype.time_unit]
         case "Decimal":
-            return [name, dtype.precision, dtype.scale]
+            made_of = [dtype.precision, dtype.scale]
         case "Enum":
-            return [name, dtype.categories.to_list()]
+            made_of = [dtype.categories.to_list()]
         case "List":
-            return [name, _encode_dtype(dtype.inner)]
+            made_of = [encode_dtype(dtype.inner)]
         case "Array":
-            return [name, _encode_dtype(_innermost(dtype)), list(dtype.shape)]
+            made_of = [encode_dtype(_innermost(dtype)), list(dtype.shape)]
         case "Struct":
-            return [name, [[field.name, _encode_dtype(field.dtype)] for field in dtype.fields]]
+            made_of = [[[field.name, encode_dtype(field.dtype)] for field in dtype.fields]]
         case _:
             raise OptionError(f"the type {dtype} cannot be saved")
+    return [name, *made_of]
 
 
 def _innermost(dtype: Any) -> Any:
     return _innermost(dtype.inner) if type(dtype).__name__ == "Array" else dtype
 
 
-def _read_dtype(content: Any) -> Any:
+def read_dtype(content: Any) -> Any:
+    """Read a Polars type that `encode_dtype` wrote.
+
+    Raises:
+        ValueError: It is none.
+    """
     import polars as pl
 
     if isinstance(content, str):
@@ -199,30 +213,52 @@ def _read_dtype(content: Any) -> Any:
     name, *arguments = content
     match name:
         case "List":
-            return pl.List(_read_dtype(arguments[0]))
+            return pl.List(read_dtype(arguments[0]))
         case "Array":
-            return pl.Array(_read_dtype(arguments[0]), tuple(arguments[1]))
+            return pl.Array(read_dtype(arguments[0]), tuple(arguments[1]))
         case "Struct":
-            return pl.Struct([pl.Field(field, _read_dtype(kind)) for field, kind in arguments[0]])
+            return pl.Struct([pl.Field(field, read_dtype(kind)) for field, kind in arguments[0]])
         case "Datetime" | "Duration" | "Decimal" | "Enum":
             return getattr(pl, name)(*arguments)
         case _:
             raise ValueError(f"`{name}` is no type")
 
 
-encode_dtype = _encode_dtype
-read_dtype = _read_dtype
+def _read_tuple(content: Any, arrays: Known) -> tuple[Any, ...]:
+    return tuple(decode(member, arrays) for member in content)
 
-_READERS: dict[str, Callable[[Any, Mapping[str, pa.Array]], Any]] = {
-    "$float": lambda content, _: float(content),
-    "$tuple": lambda content, arrays: tuple(decode(member, arrays) for member in content),
-    "$pairs": lambda content, arrays: {decode(key, arrays): decode(it, arrays) for key, it in content},
-    "$regex": lambda content, _: re.compile(content[0], content[1]),
-    "$datetime": lambda content, _: datetime.datetime.fromisoformat(content),
-    "$date": lambda content, _: datetime.date.fromisoformat(content),
-    "$time": lambda content, _: datetime.time.fromisoformat(content),
-    "$microseconds": lambda content, _: datetime.timedelta(microseconds=content),
-    "$dtype": lambda content, _: _read_dtype(content),
+
+def _read_pairs(content: Any, arrays: Known) -> dict[Any, Any]:
+    return {decode(key, arrays): decode(member, arrays) for key, member in content}
+
+
+def _alone(read: Callable[[Any], Any]) -> Callable[[Any, Known], Any]:
+    """Turn a function of the content into one that also takes the arrays."""
+
+    def read_content(content: Any, arrays: Known) -> Any:
+        return read(content)
+
+    return read_content
+
+
+def _read_regex(content: Any) -> re.Pattern[str]:
+    return re.compile(content[0], content[1])
+
+
+def _read_duration(content: int) -> datetime.timedelta:
+    return datetime.timedelta(microseconds=content)
+
+
+_READERS: dict[str, Callable[[Any, Known], Any]] = {
+    "$float": _alone(float),
+    "$tuple": _read_tuple,
+    "$pairs": _read_pairs,
+    "$regex": _alone(_read_regex),
+    "$datetime": _alone(datetime.datetime.fromisoformat),
+    "$date": _alone(datetime.date.fromisoformat),
+    "$time": _alone(datetime.time.fromisoformat),
+    "$microseconds": _alone(_read_duration),
+    "$dtype": _alone(read_dtype),
     "$expression": _read_expression,
     "$series": _read_series,
     "$array": _read_array,

@@ -89,6 +89,12 @@ def to_frame(batch: pa.RecordBatch) -> pl.DataFrame:
     )
 
 
+def frame_schema(schema: pa.Schema) -> pl.Schema:
+    """Return Arrow's columns and types as Polars has them."""
+    arrays = [pa.nulls(0, field.type) for field in schema]
+    return to_frame(pa.RecordBatch.from_arrays(arrays, schema=schema)).schema
+
+
 def _reshaped(frame: pl.DataFrame, name: str, shape: tuple[int, ...]) -> pl.Expr:
     import polars as pl
 

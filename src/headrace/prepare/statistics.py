@@ -238,7 +238,9 @@ class Counts:
         import polars as pl
 
         meta, arrays = payload
-        return CountsState(pl.DataFrame({name: pl.from_arrow(it) for name, it in arrays.items()}), meta["nulls"])
+        return CountsState(
+            pl.DataFrame({name: pl.from_arrow(it) for name, it in arrays.items()}), meta["nulls"]
+        )
 
 
 def known_numbers(series: pl.Series) -> NDArray[Any]:

@@ -22,6 +22,7 @@ list of types, a Polars selector; None for every column that the step can treat.
 Found = Mapping[Statistic, Any]
 """The merged state of each statistic that was asked for."""
 
+
 @dataclass(frozen=True)
 class PrepareStep:
     """A deterministic step with settings, which may learn from data.
@@ -60,7 +61,7 @@ class PrepareStep:
         return schema
 
     def operations(self, column: str, dtype: pl.DataType) -> Sequence[Operation] | None:
-        """Write what is done to a column of numbers as operations on each value; None if it is more than that."""
+        """Write what is done to a column as operations on each number; None if it is more than that."""
         return None
 
     def inverse_operations(self, column: str) -> Sequence[Operation] | None:
@@ -146,7 +147,9 @@ class PrepareStep:
         names = match_columns(self.columns, schema, type(self).__name__)
         for name in names:
             if not self.treats(schema[name]):
-                raise SchemaError(f"{type(self).__name__} cannot treat column `{name}` of type {schema[name]}")
+                raise SchemaError(
+                    f"{type(self).__name__} cannot treat column `{name}` of type {schema[name]}"
+                )
         return names
 
     def bound(self, schema: pl.Schema) -> Self:
@@ -200,5 +203,6 @@ def match_columns(columns: Columns, schema: pl.Schema, what: str) -> tuple[str, 
         return tuple(pl.DataFrame(schema=schema).select(chosen).columns)
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
         raise OptionError(
-            f"{what}: `columns` must be names, a regular expression, types or a selector, got {columns!r}: {error}"
+            f"{what}: `columns` must be names, a regular expression, types or a selector, "
+            f"got {columns!r}: {error}"
         ) from error
