@@ -13,7 +13,8 @@ def longest(views: Any) -> Any:
     """Return the length of the longest string.
 
     Args:
-        views: Arrow's views of strings, uint64 of shape [n, 2]: 32 bits of length, then up to 12 bytes or where they lie.
+        views: Arrow's views of strings, uint64 of shape [n, 2]: 32 bits of length, then up to 12 bytes or
+            where they lie.
     """
     most = np.uint64(0)
     for place in range(views.shape[0]):

@@ -50,16 +50,22 @@ def choose(table: pl.DataFrame, min_count: int | None, max_size: int | None) -> 
     return table if max_size is None else table.head(max_size)
 
 
+def canonical(series: pl.Series) -> pl.Series:
+    """Make equal floats the same: NaN is null, zero has no sign."""
+    if not series.dtype.is_float():
+        return series
+    series = series.fill_nan(None)
+    return series.set((series == 0).fill_null(value=False), 0.0)
+
+
 def countable(series: pl.Series) -> pl.Series:
-    """Drop what is missing, and give zero no sign."""
-    if series.dtype.is_float():
-        series = series.fill_nan(None)
-        series = series.set(series == 0, 0.0)
+    """Drop what is missing, and make equal values the same."""
+    series = canonical(series)
     return series.drop_nulls() if series.null_count() else series
 
 
 def _words_of(series: pl.Series) -> NDArray[np.uint64] | None:
-    """Write each value as a word of its own, uint64 of shape [n, 2]; None for types whose values are wider."""
+    """Write each value as a word, uint64 of shape [n, 2]; None for types whose values are wider."""
     import polars as pl
 
     count = len(series)
@@ -71,9 +77,11 @@ def _words_of(series: pl.Series) -> NDArray[np.uint64] | None:
         views = views[array.offset : array.offset + count]
         return views if longest(fixed(views)) <= _SHORT else None
     physical = series.to_physical()
-    if not physical.dtype.is_numeric() or physical.dtype in (pl.Int128, pl.UInt128):
+    if not physical.dtype.is_numeric():
         return None
     numbers = physical.to_numpy()
+    if numbers.dtype.itemsize > 8:
+        return None
     words = np.zeros((count, 2), np.uint64)
     words[:, 1] = numbers.view(f"u{numbers.dtype.itemsize}")
     return words

@@ -106,8 +106,8 @@ class Distinct:
         meta, arrays = payload
         if meta["hashing"] != _hashing():
             raise StateError(
-                f"distinct values were hashed by {meta['hashing']}, but this is {_hashing()}, whose hashes may differ; "
-                "count them again"
+                f"distinct values were hashed by {meta['hashing']}, but this is {_hashing()}, whose hashes "
+                "may differ; count them again"
             )
         return DistinctState(arrays["registers"].to_numpy(), meta["nulls"])
 

@@ -38,8 +38,8 @@ class Sums:
         high: The largest finite value; None if there is none.
         total: Sum of the finite values, in units of 2**-1074.
         squares: Sum of their squares, in units of 2**-2148.
-        weight: How many values the sums stand for: the count, or the sum of the weights in units of 2**-1074; then both
-            sums count units that are smaller by this.
+        weight: How many values the sums stand for: the count, or the sum of the weights in units of 2**-1074;
+            then both sums count units that are smaller by this.
     """
 
     count: int
@@ -92,7 +92,7 @@ def total_of(values: Floats) -> int:
 
 
 def _sum_floats(values: NDArray[Any]) -> Sums:
-    if values.dtype not in (np.float32, np.float64):
+    if values.dtype.itemsize not in (4, 8):
         values = values.astype(np.float64)
     total, squares = np.zeros(_SUM_CHUNKS, np.int64), np.zeros(_SQUARE_CHUNKS, np.int64)
     count, nans, infinities, sums = 0, 0, 0, [0, 0]

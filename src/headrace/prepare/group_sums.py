@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.errors import OptionError
-from headrace.prepare.exact import SQUARE_UNIT, SUM_UNIT, Floats, fixed, variance
+from headrace.prepare.counting import canonical
+from headrace.prepare.exact import SUM_UNIT, Floats, fixed, variance
 from headrace.prepare.limb_kernels import add_by_group, take_apart, take_whole_apart
 from headrace.prepare.limbs import Limbs, Whole
 from headrace.prepare.states import Payload, known_numbers
@@ -56,7 +57,8 @@ class GroupTable:
             return _sorted(_added_up(self.groups.select(names), self.counts, self.sums, self.squares))
         rows, offsets = np.arange(len(self.counts)), np.array([0, len(self.counts)])
         added = (it.add_up(rows, offsets) for it in (self.sums, self.squares))
-        return GroupTable(self.groups.select().head(0), np.array([self.counts.sum()]), *added)
+        sums, squares = added
+        return GroupTable(self.groups.select().head(0), np.array([self.counts.sum()]), sums, squares)
 
     def others(self, name: str) -> GroupTable:
         """Return for each group the sums of all groups that differ from it in this column, and in no other.
@@ -104,7 +106,9 @@ class GroupSumsState:
     def pack(self) -> Payload:
         """Return groups, counts and limbs as arrays."""
         table = self.table
-        arrays = {f"by {name}": series.rechunk().to_arrow() for name, series in table.groups.to_dict().items()}
+        arrays = {
+            f"by {name}": series.rechunk().to_arrow() for name, series in table.groups.to_dict().items()
+        }
         limbs = {"sums": table.sums, "squares": table.squares}
         meta: dict[str, Any] = {"infinities": self.infinities}
         for name, each in limbs.items():
@@ -117,8 +121,8 @@ class GroupSumsState:
 class GroupSums:
     """Asks for count, sum and sum of squares of a column of numbers by group.
 
-    All are exact: each result has the same bits for any row groups and any order of them. Null and NaN make a group of
-    their own, and have no part in the sums; a group of which no value is known has the count 0.
+    All are exact: each result has the same bits for any row groups and any order of them. Null and NaN make a
+    group of their own, and have no part in the sums; a group of which no value is known has the count 0.
 
     Attributes:
         by: The columns whose values tell groups apart.
@@ -171,28 +175,19 @@ class GroupSums:
         groups = pl.DataFrame([pl.Series(name, pl.from_arrow(arrays[f"by {name}"])) for name in self.by])
         numbers = {name: arrays[name].to_numpy().reshape(-1, meta[name][1]) for name in ("sums", "squares")}
         limbs = (Limbs(numbers[name], meta[name][0]) for name in ("sums", "squares"))
-        return GroupSumsState(
-            (GroupTable(groups, arrays["counts"].to_numpy(), *limbs),), meta["infinities"]
-        )
+        return GroupSumsState((GroupTable(groups, arrays["counts"].to_numpy(), *limbs),), meta["infinities"])
 
 
 def _keys(frame: pl.DataFrame) -> pl.DataFrame:
     """Make equal values the same: NaN is null, zero has no sign, categories are strings."""
     import polars as pl
 
-    columns: list[pl.Series] = []
-    for series in frame.iter_columns():
-        if series.dtype.is_float():
-            series = series.fill_nan(None)
-            series = series.set((series == 0).fill_null(value=False), 0.0)
-        elif isinstance(series.dtype, (pl.Categorical, pl.Enum)):
-            series = series.cast(pl.String)
-        columns.append(series)
-    return pl.DataFrame(columns)
+    keys = frame.with_columns(canonical(series) for series in frame.iter_columns())
+    return keys.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
 
 
 def _group(keys: pl.DataFrame) -> tuple[pl.DataFrame, Whole, Whole]:
-    """Return the distinct lines, in no order, the rows of each one after another, and where each begins, and the end."""
+    """Return distinct lines in no order, the rows of each one after another, and where each begins."""
     import polars as pl
 
     names = keys.columns
@@ -226,7 +221,10 @@ def _merged(parts: Sequence[GroupTable]) -> GroupTable:
 
     groups = pl.concat([part.groups for part in parts])
     counts = np.concatenate([part.counts for part in parts])
-    sums, squares = Limbs.concat([part.sums for part in parts]), Limbs.concat([part.squares for part in parts])
+    sums, squares = (
+        Limbs.concat([part.sums for part in parts]),
+        Limbs.concat([part.squares for part in parts]),
+    )
     return _added_up(groups, counts, sums, squares)
 
 

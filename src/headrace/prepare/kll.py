@@ -44,7 +44,7 @@ class SketchState:
 
     @property
     def rank_error(self) -> float:
-        """How far the rank of a quantile may be off, as a share of the count, in 99 of 100 cases; 0 if it is exact."""
+        """How far the rank of a quantile may be off, as a share of the count, in 99 of 100 cases."""
         sketch = self._sketch()
         return sketch.normalized_rank_error(False) if sketch.is_estimation_mode() else 0.0
 

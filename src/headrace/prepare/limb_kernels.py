@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from headrace.prepare.sum_kernels import SUM_UNIT, add_piece, float_parts
+from headrace.prepare.sum_kernels import SUM_UNIT, add_piece, float_parts, size_and_sign
 
 
 @njit(nogil=True, cache=True, boundscheck=False)
@@ -33,10 +33,10 @@ def take_apart(values: Any, sizes: Any, shifts: Any, signs: Any) -> Any:
 def take_whole_apart(values: Any, is_signed: Any, sizes: Any, shifts: Any, signs: Any) -> None:
     """Write whole numbers in the same way, with any sizes."""
     for place in range(values.size):
-        value, sign = np.int64(values[place]), 1
-        if is_signed and value < 0:
-            sign = -1
-        sizes[place], shifts[place], signs[place] = np.uint64(sign * value), SUM_UNIT, sign
+        size, sign = np.uint64(values[place]), np.int64(1)
+        if is_signed:
+            size, sign = size_and_sign(np.int64(values[place]))
+        sizes[place], shifts[place], signs[place] = size, SUM_UNIT, sign
 
 
 @njit(nogil=True, cache=True, boundscheck=False)
@@ -44,7 +44,7 @@ def add_by_group(numbers: Any, rows: Any, offsets: Any, sums: Any, squares: Any)
     """Add numbers and their squares to the limbs of their group.
 
     Args:
-        numbers: Sizes, shifts relative to the lowest limb, shifts of their squares, and signs, each of shape [n].
+        numbers: Sizes, shifts above the lowest limb, those of the squares, and signs, each of shape [n].
         rows: Which numbers, group by group.
         offsets: Where groups begin in `rows`, and the end.
         sums: Limbs, int64 of shape [groups, limbs].

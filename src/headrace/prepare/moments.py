@@ -51,7 +51,7 @@ class MomentsState:
         """The variance of the finite values, rounded once; NaN if there are too few.
 
         Args:
-            ddof: What is taken off the count; off the sum of the weights, as if a weight were a number of repeats.
+            ddof: What is taken off the count, or off the sum of the weights, as if these were repeats.
         """
         return exact.variance(self.sums.total, self.sums.squares, self.sums.weight, ddof * self._one)
 
@@ -131,7 +131,7 @@ def _checked_weights(series: pl.Series, name: str) -> exact.Floats:
     if is_wrong.any():
         row = int(np.argmax(is_wrong))
         raise PrepareError(
-            f"column `{name}`: weights must be finite and not negative, got {series[row]!r} in row {row} of a row "
-            "group; filter such samples out or fill the column before"
+            f"column `{name}`: weights must be finite and not negative, got {series[row]!r} in row {row} of "
+            "a row group; filter such samples out or fill the column before"
         )
     return weights

@@ -38,26 +38,31 @@ def find_ends(words: Any, flipped: Any, is_signed: Any) -> Any:
 
 
 @njit(nogil=True, cache=True, boundscheck=False)
-def count_keys(words: Any, flipped: Any, is_signed: Any, low: Any, shift: Any, counts: Any) -> None:
-    """Count keys by (key - low) >> shift."""
+def count_keys(words: Any, layout: Any, counts: Any) -> None:
+    """Count keys by bin, (key - low) >> shift.
+
+    Args:
+        words: Values' bits.
+        layout: What `_key` takes beside the word, low and shift.
+        counts: Int64, one of each bin.
+    """
+    flipped, is_signed, low, shift = layout
     for place in range(words.size):
         counts[(_key(words[place], flipped, is_signed) - low) >> shift] += 1
 
 
 @njit(nogil=True, cache=True, boundscheck=False)
-def gather_words(words: Any, flipped: Any, is_signed: Any, low: Any, shift: Any, slots: Any, out: Any) -> None:
-    """Copy the words whose bin has a slot to that slot's next place.
+def gather_words(words: Any, layout: Any, slots: Any, out: Any) -> None:
+    """Copy the words whose bin is wanted.
 
     Args:
         words: Values' bits.
-        flipped: As in `_key`.
-        is_signed: As in `_key`.
-        low: The lowest key.
-        shift: A bin is (key - low) >> shift.
-        slots: For each bin the place where its next word goes, counted up; the place behind all of them if it is not
-            wanted, where words are thrown away.
-        out: Where words go, and one place more.
+        layout: As for `count_keys`.
+        slots: For each bin the place where its next word goes, counted up; for one that is not wanted the last
+            place, where words are thrown away.
+        out: Where words go.
     """
+    flipped, is_signed, low, shift = layout
     nowhere = out.size - 1
     for place in range(words.size):
         word = words[place]
@@ -71,7 +76,9 @@ def gather_words(words: Any, flipped: Any, is_signed: Any, low: Any, shift: Any,
 def are_finite(words: Any) -> Any:
     """Tell whether no float, given by its bits as a whole number of its width, is NaN or infinite."""
     bits = 8 * words.itemsize
-    exponent = np.int64(0x7FF << 52) if bits == 64 else np.int64(0x7F800000) if bits == 32 else np.int64(0x7C00)
+    exponent = (
+        np.int64(0x7FF << 52) if bits == 64 else np.int64(0x7F800000) if bits == 32 else np.int64(0x7C00)
+    )
     sizes = (np.int64(1) << np.int64(bits - 1)) - np.int64(1)
     largest = np.int64(0)
     for place in range(words.size):

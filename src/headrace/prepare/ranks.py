@@ -14,9 +14,7 @@ from headrace.prepare.rank_kernels import count_keys, find_ends, gather_words
 Values = NDArray[Any]
 Floats = NDArray[np.float64]
 Ranks = NDArray[np.int64]
-Method = Literal[
-    "linear", "lower", "higher", "nearest", "midpoint", "inverted_cdf", "averaged_inverted_cdf"
-]
+Method = Literal["linear", "lower", "higher", "nearest", "midpoint", "inverted_cdf", "averaged_inverted_cdf"]
 
 _BIN_BITS = 16
 _FEW = 4096  # values that are sorted rather than counted
@@ -75,7 +73,7 @@ def _places(count: int, levels: Floats, method: Method) -> tuple[Ranks, Ranks, F
 def select(parts: Sequence[Values], ranks: Ranks) -> Values:
     """Return the values that stand at given places of all values sorted.
 
-    Counts values by their leading bits, and looks further only where a wanted one lies; no more than that is copied.
+    Counts values by their leading bits, and looks further only where a wanted one lies; only that is copied.
 
     Args:
         parts: Numbers of one dtype, none NaN.
@@ -100,7 +98,7 @@ def _select(parts: Sequence[Values], ranks: Ranks) -> Values:
     layout = (*form, np.uint64(low), np.uint64(shift))
     counts = np.zeros(((high - low) >> shift) + 1, np.int64)
     for part in words:
-        count_keys(part, *layout, counts)
+        count_keys(part, layout, counts)
     starts = np.cumsum(counts) - counts
     bins = np.searchsorted(np.cumsum(counts), ranks, side="right")
     if not shift:
@@ -111,7 +109,7 @@ def _select(parts: Sequence[Values], ranks: Ranks) -> Values:
     slots[wanted] = bounds[:-1]
     gathered = np.empty(bounds[-1] + 1, word)
     for part in words:
-        gather_words(part, *layout, slots, gathered)
+        gather_words(part, layout, slots, gathered)
     found = np.empty(len(ranks), dtype)
     for place, number in enumerate(wanted.tolist()):
         is_here = bins == number

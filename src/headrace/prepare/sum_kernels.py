@@ -1,9 +1,10 @@
 """Exact sums, compiled: floats as whole numbers in chunks of 32 bits.
 
-A number is spread over 64-bit chunks that stand for 32 bits each (R. M. Neal, "Fast exact summation using small and
-large superaccumulators", 2015), so that 2**28 pieces of at most 2**33 fit before any chunk has to be carried. Floats of
-a block go there together: the bits of `value + anchor` are those of the anchor plus the value in units of the anchor's
-last place, so that a plain sum of whole numbers, which a processor does eight at a time, is a sum of floats.
+A number is spread over 64-bit chunks that stand for 32 bits each (R. M. Neal, "Fast exact summation using small
+and large superaccumulators", 2015), so that 2**28 pieces of at most 2**33 fit before any chunk has to be carried.
+Floats of a block go there together: the bits of `value + anchor` are those of the anchor plus the value in units of
+the anchor's last place, so that a plain sum of whole numbers, which a processor does several at a time, is a sum of
+floats.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ def add_piece(chunks: Any, size: Any, shift: Any, sign: Any) -> None:
     chunks[place] += sign * np.int64(low & mask)
     chunks[place + 1] += sign * np.int64(middle)
     chunks[place + 2] += sign * np.int64(high >> np.uint64(32))
+
+
+@njit(nogil=True, cache=True, boundscheck=False, inline="always")
+def size_and_sign(number: Any) -> Any:
+    """Take a whole number with a sign apart, the lowest of all too."""
+    size = np.uint64(number)
+    return (~size + np.uint64(1), np.int64(-1)) if number < 0 else (size, np.int64(1))
 
 
 @njit(nogil=True, cache=True, boundscheck=False, inline="always")
@@ -72,48 +80,49 @@ def _add_squares_singly(chunks: Any, values: Any) -> None:
 
 @njit(nogil=True, cache=True, boundscheck=False, inline="always")
 def _add_signed(chunks: Any, number: Any, shift: Any) -> None:
-    sign = -1 if number < 0 else 1
-    add_piece(chunks, np.uint64(sign * number), shift, sign)
+    size, sign = size_and_sign(number)
+    add_piece(chunks, size, shift, sign)
 
 
 @njit(nogil=True, cache=True, boundscheck=False)
 def _add_block(chunks: Any, values: Any, exponent: Any, offset: Any) -> None:
     """Add up to 1024 floats below 2**exponent, whose lowest bits are above 2**-1074.
 
-    Three anchors, 51 bits apart, take the upper, middle and lower part of each value. Values that still have bits left
-    are added one by one.
+    Three anchors, 51 bits apart, take the upper, middle and lower part of each value. If any value has bits left
+    then, all are added one by one.
     """
     first, second, third = (
         np.ldexp(1.5, exponent + 2),
         np.ldexp(1.5, exponent - 49),
         np.ldexp(1.5, exponent - 100),
     )
-    upper, middle, lower, left = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    zero = np.uint64(0)  # unsigned numbers may wrap around; what overflows with a sign is undefined
+    upper, middle, lower, left = zero, zero, zero, zero
     for place in range(values.size):
         rest = np.float64(values[place])
         moved = np.float64(rest + first)
-        upper += moved.view(np.int64)
+        upper += moved.view(np.uint64)
         rest = rest - (moved - first)
         moved = np.float64(rest + second)
-        middle += moved.view(np.int64)
+        middle += moved.view(np.uint64)
         rest = rest - (moved - second)
         moved = np.float64(rest + third)
-        lower += moved.view(np.int64)
+        lower += moved.view(np.uint64)
         rest = np.float64(rest - (moved - third))
-        left |= rest.view(np.int64) << np.int64(1)  # without the sign of zero
+        left |= rest.view(np.uint64) << np.uint64(1)  # without the sign of zero
     if left:
         _add_singly(chunks, values, offset)
         return
-    count = np.int64(values.size)
+    count = np.uint64(values.size)
     base = exponent + SUM_UNIT + offset
-    _add_signed(chunks, upper - count * np.float64(first).view(np.int64), base - 50)
-    _add_signed(chunks, middle - count * np.float64(second).view(np.int64), base - 101)
-    _add_signed(chunks, lower - count * np.float64(third).view(np.int64), base - 152)
+    _add_signed(chunks, np.int64(upper - count * np.float64(first).view(np.uint64)), base - 50)
+    _add_signed(chunks, np.int64(middle - count * np.float64(second).view(np.uint64)), base - 101)
+    _add_signed(chunks, np.int64(lower - count * np.float64(third).view(np.uint64)), base - 152)
 
 
 @njit(nogil=True, cache=True, boundscheck=False)
 def _look_over(values: Any) -> Any:
-    """Find the largest size and the smallest but zero as bits, the extremes as keys, and which bits are used."""
+    """Find the largest size and the smallest but zero, the extremes as keys, and the bits in use."""
     large, small, used = np.int64(0), np.uint64(0xFFFFFFFFFFFFFFFF), np.int64(0)
     low, high = _SIZE_BITS, -_SIZE_BITS
     for place in range(values.size):
@@ -188,7 +197,8 @@ def add_floats(values: Any, total: Any, squares: Any) -> Any:
     """Add finite floats, and their squares where there are chunks for them.
 
     Returns:
-        How many are finite, NaN and infinite; the lowest and the highest finite one as bits that sort like them.
+        How many are finite, NaN and infinite; the lowest and the highest finite one as keys, which are
+        whole numbers that sort like them.
     """
     count, nans, infinities = 0, 0, 0
     lowest, highest = _SIZE_BITS, -_SIZE_BITS
@@ -212,26 +222,34 @@ def add_whole(values: Any, is_signed: Any, sums: Any) -> None:
     """Add whole numbers and their squares, in halves of 32 bits.
 
     Args:
-        values: Up to 2**28 of them.
+        values: Up to 2**25 of them.
         is_signed: Whether they can be negative.
-        sums: What is added to, int64 of shape [8]: numbers by lower and upper half; squares of the lower half, products
-            of both and squares of the upper half, each by lower and upper half in turn.
+        sums: What is added to, int64 of shape [8]: numbers by lower and upper half; squares of the lower half,
+            products of both and squares of the upper half, each by lower and upper half in turn.
     """
     mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     low, high = np.int64(0), np.int64(0)
     low_0, low_1, both_0, both_1 = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
     high_0, high_1 = np.uint64(0), np.uint64(0)
     for place in range(values.size):
-        value, sign = np.int64(values[place]), np.int64(1)
-        if is_signed and value < 0:
-            sign = np.int64(-1)
-        size = np.uint64(sign * value)
+        size, sign = np.uint64(values[place]), np.int64(1)
+        if is_signed:
+            size, sign = size_and_sign(np.int64(values[place]))
         lower, upper = size & mask, size >> half
         low, high = low + sign * np.int64(lower), high + sign * np.int64(upper)
         square, product, top = lower * lower, lower * upper, upper * upper
         low_0, low_1 = low_0 + (square & mask), low_1 + (square >> half)
         both_0, both_1 = both_0 + (product & mask), both_1 + (product >> half)
         high_0, high_1 = high_0 + (top & mask), high_1 + (top >> half)
-    found = (low, high, np.int64(low_0), np.int64(low_1), np.int64(both_0), np.int64(both_1), np.int64(high_0), np.int64(high_1))
+    found = (
+        low,
+        high,
+        np.int64(low_0),
+        np.int64(low_1),
+        np.int64(both_0),
+        np.int64(both_1),
+        np.int64(high_0),
+        np.int64(high_1),
+    )
     for place in range(8):
         sums[place] += found[place]

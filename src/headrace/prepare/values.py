@@ -53,12 +53,12 @@ class ValuesState:
         return np.concatenate(self.parts) if self.parts else np.zeros(0)
 
     def quantiles(self, levels: Sequence[float], method: Method = "linear") -> list[float]:
-        """Return quantiles, those of `numpy.quantile` of all values as float64, bit for bit; NaN if there are none.
+        """Return quantiles as `numpy.quantile` of all values as float64 does; NaN if there are none.
 
         Args:
             levels: Between 0 and 1.
-            method: How a level between two values is answered: "linear", "lower", "higher", "nearest", "midpoint",
-                "inverted_cdf" or "averaged_inverted_cdf".
+            method: How a level between two values is answered: "linear", "lower", "higher", "nearest",
+                "midpoint", "inverted_cdf" or "averaged_inverted_cdf".
         """
         return quantiles_of(self.parts, levels, method) if self.parts else [float("nan")] * len(levels)
 
@@ -86,13 +86,13 @@ class ValuesState:
 class Values:
     """Asks for the values themselves of a column of numbers, for exact quantiles.
 
-    A fit that would take more memory than it may goes on with a KLL sketch (Karnin, Lang, Liberty, 2016), and the
-    state is a `SketchState`: quantiles then are values whose rank may be off by `rank_error`.
+    A fit that would take more memory than it may goes on with a KLL sketch (Karnin, Lang, Liberty, 2016), and
+    the state is a `SketchState`: quantiles then are values whose rank may be off by `rank_error`.
 
     Attributes:
         column: Which column.
-        k: The accuracy of the sketch, from 8 to 65,535: at 2,000 ranks are off by less than 0.14 % of the count, in 99 of
-            100 cases, and the sketch takes some 45 kB.
+        k: The accuracy of the sketch, from 8 to 65,535: at 2,000, ranks are off by less than 0.15 % of the
+            count in 99 of 100 cases, and the sketch takes some 45 kB.
 
     Example:
         >>> import polars as pl

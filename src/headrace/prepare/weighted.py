@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from headrace.prepare.exact import SQUARE_UNIT, SUM_UNIT, Floats, Sums, total_of
 
-
 _SAFE = 2.0**200  # sizes up to it, and down to its inverse, whose products are taken apart without rounding
 _WHOLE = 2**53  # whole numbers up to it are floats
 
@@ -60,9 +59,7 @@ def _units(value: float) -> int:
 def _sum_safe(values: Floats, weights: Floats) -> tuple[int, int]:
     """Sum products as pieces that are floats."""
     total = sum(total_of(piece) for piece in _product(values, weights))
-    squares = sum(
-        total_of(piece) for part in _product(values, values) for piece in _product(part, weights)
-    )
+    squares = sum(total_of(piece) for part in _product(values, values) for piece in _product(part, weights))
     return total << SUM_UNIT, squares << SQUARE_UNIT
 
 
