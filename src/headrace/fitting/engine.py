@@ -38,8 +38,8 @@ class FitOptions:
 
     Attributes:
         executor: Where row groups are read; None for threads.
-        memory_limit: Bytes that states may take (values kept for exact quantiles, counts), and columns that are
-            kept for later scans as many again.
+        memory_limit: Bytes that states may take (values kept for exact quantiles, counts), and columns that
+            are kept for later scans as many again.
         progress: True for a bar on a terminal, or a function of row groups done and in all.
         shelf: Where the states of shards are kept; None for nowhere.
     """

@@ -94,7 +94,7 @@ class GroupSumsState:
     @cached_property
     def table(self) -> GroupTable:
         """The sums of all samples."""
-        return _sorted(_merged(self.parts) if len(self.parts) > 1 else self.parts[0])
+        return _sorted(_merged(self.parts))
 
     def merge(self, other: GroupSumsState) -> GroupSumsState:
         """Return the sums of both parts; adds them up whenever they have doubled."""

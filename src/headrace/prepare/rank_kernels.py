@@ -13,7 +13,7 @@ from numba import njit
 _TOP = np.uint64(1 << 63)
 
 
-@njit(nogil=True, cache=True, boundscheck=False, inline="always")
+@njit(nogil=True, cache=True, boundscheck=False)
 def _key(word: Any, flipped: Any, is_signed: Any) -> Any:
     """Return the key of a word.
 
@@ -58,8 +58,8 @@ def gather_words(words: Any, layout: Any, slots: Any, out: Any) -> None:
     Args:
         words: Values' bits.
         layout: As for `count_keys`.
-        slots: For each bin the place where its next word goes, counted up; for one that is not wanted the last
-            place, where words are thrown away.
+        slots: For each bin the place where its next word goes, counted up; for one that is not wanted the
+            last place, where words are thrown away.
         out: Where words go.
     """
     flipped, is_signed, low, shift = layout

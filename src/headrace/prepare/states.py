@@ -66,8 +66,8 @@ def merge_states(results: Iterable[States], limit: int | None = None) -> States:
 
     Args:
         results: The states of each part, by what was asked.
-        limit: Bytes that all states together may take; beyond, the largest are reduced. A state that is reduced
-            stays so, whatever is merged with it.
+        limit: Bytes that all states together may take; beyond, the largest are reduced. A state that is
+            reduced stays so, whatever is merged with it.
     """
     merged: States = {}
     grown = 0  # at least what all states take

@@ -1,8 +1,8 @@
 """What a fit can ask of the data, in one place.
 
 A statistic is a value that names what is asked, so that two steps that ask the same share the answer. Its
-states are computed by row group and merged. Merging is exact wherever it can be: a fitted number has the same bits
-for any row groups, any order and any executor.
+states are computed by row group and merged. Merging is exact wherever it can be: a fitted number has the same
+bits for any row groups, any order and any executor.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Exact sums, compiled: floats as whole numbers in chunks of 32 bits.
 
-A number is spread over 64-bit chunks that stand for 32 bits each (R. M. Neal, "Fast exact summation using small
-and large superaccumulators", 2015), so that 2**28 pieces of at most 2**33 fit before any chunk has to be carried.
-Floats of a block go there together: the bits of `value + anchor` are those of the anchor plus the value in units of
-the anchor's last place, so that a plain sum of whole numbers, which a processor does several at a time, is a sum of
-floats.
+A number is spread over 64-bit chunks that stand for 32 bits each (R. M. Neal, "Fast exact summation using
+small and large superaccumulators", 2015), so that 2**28 pieces of at most 2**33 fit before any chunk has to
+be carried. Floats of a block go there together: the bits of `value + anchor` are those of the anchor plus the
+value in units of the anchor's last place, so that a plain sum of whole numbers, which a processor does
+several at a time, is a sum of floats.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LARGEST = np.int64((1023 + 400) << 52)  # the bits of 2.0**400: up to it, and d
 _SMALLEST = np.uint64((1023 - 400) << 52)  # no piece of a square is rounded
 
 
-@njit(nogil=True, cache=True, boundscheck=False, inline="always")
+@njit(nogil=True, cache=True, boundscheck=False)
 def add_piece(chunks: Any, size: Any, shift: Any, sign: Any) -> None:
     """Add or subtract size * 2**shift, where the size has up to 64 bits."""
     place, rest = shift >> 5, np.uint64(shift & 31)
@@ -36,14 +36,14 @@ def add_piece(chunks: Any, size: Any, shift: Any, sign: Any) -> None:
     chunks[place + 2] += sign * np.int64(high >> np.uint64(32))
 
 
-@njit(nogil=True, cache=True, boundscheck=False, inline="always")
+@njit(nogil=True, cache=True, boundscheck=False)
 def size_and_sign(number: Any) -> Any:
     """Take a whole number with a sign apart, the lowest of all too."""
     size = np.uint64(number)
     return (~size + np.uint64(1), np.int64(-1)) if number < 0 else (size, np.int64(1))
 
 
-@njit(nogil=True, cache=True, boundscheck=False, inline="always")
+@njit(nogil=True, cache=True, boundscheck=False)
 def _add_square(chunks: Any, size: Any, shift: Any) -> None:
     """Add (size * 2**shift)**2."""
     low, high = size & np.uint64(0xFFFFFFFF), size >> np.uint64(32)
@@ -52,7 +52,7 @@ def _add_square(chunks: Any, size: Any, shift: Any) -> None:
     add_piece(chunks, low * high, 2 * shift + 33, 1)
 
 
-@njit(nogil=True, cache=True, boundscheck=False, inline="always")
+@njit(nogil=True, cache=True, boundscheck=False)
 def float_parts(value: Any) -> Any:
     """Take a finite float apart: size, shift in units of 2**-1074, sign."""
     word = np.float64(value).view(np.uint64)
@@ -78,7 +78,7 @@ def _add_squares_singly(chunks: Any, values: Any) -> None:
         _add_square(chunks, size, shift)
 
 
-@njit(nogil=True, cache=True, boundscheck=False, inline="always")
+@njit(nogil=True, cache=True, boundscheck=False)
 def _add_signed(chunks: Any, number: Any, shift: Any) -> None:
     size, sign = size_and_sign(number)
     add_piece(chunks, size, shift, sign)
@@ -88,8 +88,8 @@ def _add_signed(chunks: Any, number: Any, shift: Any) -> None:
 def _add_block(chunks: Any, values: Any, exponent: Any, offset: Any) -> None:
     """Add up to 1024 floats below 2**exponent, whose lowest bits are above 2**-1074.
 
-    Three anchors, 51 bits apart, take the upper, middle and lower part of each value. If any value has bits left
-    then, all are added one by one.
+    Three anchors, 51 bits apart, take the upper, middle and lower part of each value. If any value has bits
+    left then, all are added one by one.
     """
     first, second, third = (
         np.ldexp(1.5, exponent + 2),
@@ -136,16 +136,15 @@ def _look_over(values: Any) -> Any:
 
 
 @njit(nogil=True, cache=True, boundscheck=False)
-def _is_finite(values: Any) -> Any:
+def _load(values: Any, finite: Any) -> Any:
+    """Copy the finite values; return how many there are, and how many NaN and infinities."""
     large = np.int64(0)
     for place in range(values.size):
-        large = max(large, np.float64(values[place]).view(np.int64) & _SIZE_BITS)
-    return large < _INFINITE
-
-
-@njit(nogil=True, cache=True, boundscheck=False)
-def _set_aside(values: Any, finite: Any) -> Any:
-    """Copy the finite values; return how many there are, and how many NaN and infinities."""
+        value = np.float64(values[place])
+        finite[place] = value
+        large = max(large, value.view(np.int64) & _SIZE_BITS)
+    if large < _INFINITE:
+        return values.size, 0, 0
     count, nans = 0, 0
     for place in range(values.size):
         value = np.float64(values[place])
@@ -204,16 +203,10 @@ def add_floats(values: Any, total: Any, squares: Any) -> Any:
     lowest, highest = _SIZE_BITS, -_SIZE_BITS
     finite, work = np.empty(BLOCK, np.float64), np.empty((3, BLOCK), np.float64)
     for begin in range(0, values.size, BLOCK):
-        block = values[begin : begin + BLOCK]
-        known, some_nans, some_infinities = block.size, 0, 0
-        if _is_finite(block):
-            low, high = _add_finite(block, total, squares, work)
-        else:
-            known, some_nans, some_infinities = _set_aside(block, finite)
-            low, high = _add_finite(finite[:known], total, squares, work)
+        known, some_nans, some_infinities = _load(values[begin : begin + BLOCK], finite)
+        low, high = _add_finite(finite[:known], total, squares, work)
         count, nans, infinities = count + known, nans + some_nans, infinities + some_infinities
-        if known:
-            lowest, highest = min(lowest, low), max(highest, high)
+        lowest, highest = min(lowest, low), max(highest, high)
     return count, nans, infinities, lowest, highest
 
 
@@ -224,8 +217,8 @@ def add_whole(values: Any, is_signed: Any, sums: Any) -> None:
     Args:
         values: Up to 2**25 of them.
         is_signed: Whether they can be negative.
-        sums: What is added to, int64 of shape [8]: numbers by lower and upper half; squares of the lower half,
-            products of both and squares of the upper half, each by lower and upper half in turn.
+        sums: What is added to, int64 of shape [8]: numbers by lower and upper half; squares of the lower
+            half, products of both and squares of the upper half, each by lower and upper half in turn.
     """
     mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     low, high = np.int64(0), np.int64(0)

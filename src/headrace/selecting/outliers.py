@@ -1,7 +1,7 @@
 """Limits beyond which a value is an outlier, fitted to the samples that take part.
 
-Null, NaN and infinite values have no part in a fit. All methods are exact, and give the same limits whatever the
-row groups and the executor. The z-score holds one row group in memory at a time, the others one column.
+Null, NaN and infinite values have no part in a fit. All methods are exact, and give the same limits whatever
+the row groups and the executor. The z-score holds one row group in memory at a time, the others one column.
 """
 
 from __future__ import annotations
