@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -108,6 +109,7 @@ def test_case_13_large_whole_numbers() -> None:
     assert moments([2**53, 2**53 + 1]).variance() == 0.25
     assert moments([-(2**63), 2**63 - 1]).mean == -0.5
     assert moments(np.array([2**64 - 1, 2**64 - 3], np.uint64)).variance() == 1.0
+    assert moments(pl.Series([Decimal("1.50"), None, Decimal("-0.25")])).mean == 0.625
 
 
 def weighted(values: Any, weights: Any) -> MomentsState:
@@ -135,12 +137,11 @@ def test_case_12_weights() -> None:
     "kind", ["normal", "float32", "any bits", "ends", "missing", "int64", "uint64", "truth"]
 )
 def test_weighted_sums_are_those_of_fractions(kind: str) -> None:
-    """No product is rounded, whatever the sizes of numbers and weights; any partition gives the same state."""
+    """No product is rounded, whatever the sizes; any partition gives the same state."""
     values = KINDS[kind][:300]
     draw = np.random.default_rng(3)
-    weights = np.where(
-        draw.random(len(values)) < 0.1, 10.0 ** draw.integers(-300, 300), draw.random(len(values))
-    )
+    extreme = 10.0 ** draw.integers(-300, 300, len(values))
+    weights = np.where(draw.random(len(values)) < 0.1, extreme, draw.random(len(values)))
     frame = pl.DataFrame({"x": values, "w": weights})
     state = Moments("x", weights="w").of(frame)
     pairs = [

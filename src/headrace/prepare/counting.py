@@ -77,11 +77,9 @@ def _words_of(series: pl.Series) -> NDArray[np.uint64] | None:
         views = views[array.offset : array.offset + count]
         return views if longest(fixed(views)) <= _SHORT else None
     physical = series.to_physical()
-    if not physical.dtype.is_numeric():
+    if not physical.dtype.is_numeric() or isinstance(physical.dtype, (pl.Int128, pl.UInt128)):
         return None
     numbers = physical.to_numpy()
-    if numbers.dtype.itemsize > 8:
-        return None
     words = np.zeros((count, 2), np.uint64)
     words[:, 1] = numbers.view(f"u{numbers.dtype.itemsize}")
     return words

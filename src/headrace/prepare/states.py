@@ -97,5 +97,12 @@ def _sizes(states: States) -> dict[Statistic, int]:
 
 
 def known_numbers(series: pl.Series) -> NDArray[Any]:
-    """Return a column's values that are not null, in its own dtype; NaN and infinities stay."""
+    """Return a column's values that are not null, in its own dtype; NaN and infinities stay.
+
+    Types that NumPy lacks (decimals, whole numbers of 128 bits) come as float64.
+    """
+    import polars as pl
+
+    if isinstance(series.dtype, (pl.Decimal, pl.Int128, pl.UInt128)):
+        series = series.cast(pl.Float64)
     return (series.drop_nulls() if series.null_count() else series).to_numpy()
