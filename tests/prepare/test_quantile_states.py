@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -154,3 +155,15 @@ def test_a_damaged_sketch_is_refused() -> None:
         state.quantiles((0.5,))
     with pytest.raises(hr.OptionError, match="between 8 and 65,535, got 7"):
         Values("x", 7)
+
+
+def test_the_library_of_sketches_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, values that need no sketch are as good as ever, and others say what to install."""
+    monkeypatch.setitem(sys.modules, "datasketches", None)
+    state = values_of([1.0, 2.0])
+
+    assert state.quantiles((0.5,)) == [1.5]
+    with pytest.raises(
+        hr.MissingDependencyError, match=r"`memory_limit` needs `datasketches`.*headrace\[sketch\]"
+    ):
+        state.reduced()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import OptionError
 from headrace.execution.executors import Executor, Threads
+from headrace.execution.progress import Progress, follow
 from headrace.execution.recipe import Recipe, guarded
 from headrace.fitting.scans import Ask, Scan, plan_scan
 from headrace.fitting.shelf import Entry, Shelf, States, entry_key
@@ -24,7 +25,6 @@ from headrace.prepare.columns import Select
 from headrace.prepare.statistics import merge_states
 from headrace.prepare.step import PrepareStep
 from headrace.selecting.base import Selectable
-from headrace.selecting.progress import Progress, follow
 
 if TYPE_CHECKING:
     import polars as pl

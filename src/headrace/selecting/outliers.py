@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import MemoryLimitError, OptionError, SchemaError, UnknownColumnError
 from headrace.execution.executors import Threads
+from headrace.execution.progress import follow
 from headrace.execution.recipe import Recipe
 from headrace.manifest import RowGroup
 from headrace.prepare.base import to_frame
@@ -30,7 +31,6 @@ from headrace.prepare.statistics import (
     merge_states,
 )
 from headrace.selecting.base import Selectable
-from headrace.selecting.progress import follow
 from headrace.selecting.scan import ScanOptions
 from headrace.sources.budget import parse_bytes
 
