@@ -46,8 +46,25 @@ def choose(table: pl.DataFrame, min_count: int | None, max_size: int | None) -> 
 
     if min_count is not None:
         table = table.filter(pl.col("count") >= min_count)
-    table = table.sort("count", "value", descending=[True, False])
-    return table if max_size is None else table.head(max_size)
+    table = sort_by_value(table)
+    return table[np.argsort(-table["count"].to_numpy(), kind="stable")[:max_size]]
+
+
+def sort_by_value(table: pl.DataFrame) -> pl.DataFrame:
+    """Sort by value; short strings as numbers, which is much faster."""
+    import polars as pl
+
+    values = table["value"]
+    words = _words_of(values) if values.dtype == pl.String else None
+    if words is None:
+        return table.sort("value")
+    half = np.uint64(32)
+    first = ((words[:, 0] >> half) | (words[:, 1] << half)).byteswap()  # the first eight bytes
+    order = np.argsort(first)
+    if (np.diff(first[order]) == 0).any():
+        last, length = (words[:, 1] >> half).astype(np.uint32).byteswap(), words[:, 0] & np.uint64(0xFFFFFFFF)
+        order = np.lexsort((length, last, first))
+    return table[order]
 
 
 def canonical(series: pl.Series) -> pl.Series:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from headrace.prepare.counting import add_tables, choose, count_values
+from headrace.prepare.counting import add_tables, choose, count_values, sort_by_value
 from headrace.prepare.spill import Run, partition_of, write_run
 from headrace.prepare.states import Payload
 
@@ -40,7 +40,7 @@ class CountsState:
         """
         import polars as pl
 
-        return pl.concat(self._merged()).sort("value")
+        return sort_by_value(pl.concat(self._merged()))
 
     def frequent(self, min_count: int | None = None, max_size: int | None = None) -> pl.DataFrame:
         """Return the frequent values and their counts, the most frequent first; equally frequent ones sorted.
