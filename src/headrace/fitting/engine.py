@@ -23,7 +23,7 @@ from headrace.prepare.base import frame_schema, to_frame
 from headrace.prepare.chain import Chain
 from headrace.prepare.columns import Select
 from headrace.prepare.statistics import merge_states
-from headrace.prepare.step import PrepareStep
+from headrace.prepare.step import SAMPLE_ID, PrepareStep
 from headrace.selecting.base import Selectable
 
 if TYPE_CHECKING:
@@ -190,6 +190,8 @@ def _run(
 
 def _key(share: _Share, recipe: Recipe, scan: Scan) -> str:
     rows = [(part.row_group.index, part.rows) for part in share.parts]
+    if SAMPLE_ID in scan.reads | (scan.later or frozenset()):  # then it matters where the shard lies
+        rows = [(part.row_group.first, *row) for part, row in zip(share.parts, rows, strict=True)]
     return entry_key(share.identity(), recipe.fingerprint, rows, scan)
 
 
@@ -203,7 +205,16 @@ def _together(
 def _read(reader: Recipe, scan: Scan, later: frozenset[str], part: Part) -> tuple[States, pl.DataFrame]:
     """Read a part, and look at it; return also the columns that are kept."""
     frame = read_part(reader, part)
+    if SAMPLE_ID in scan.reads | later:
+        frame = _with_ids(frame, part)
     return guarded(part.row_group, "the fit", look, scan, frame), frame.select(sorted(later))
+
+
+def _with_ids(frame: pl.DataFrame, part: Part) -> pl.DataFrame:
+    import polars as pl
+
+    rows = np.arange(frame.height) if part.rows is None else part.rows
+    return frame.with_columns(pl.Series(SAMPLE_ID, part.row_group.first + rows))
 
 
 def read_part(recipe: Recipe, part: Part) -> pl.DataFrame:
