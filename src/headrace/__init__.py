@@ -60,7 +60,10 @@ if TYPE_CHECKING:
     from headrace.planning.selection import Selection
     from headrace.planning.world import World
     from headrace.prepare.decode import DecodeImage, Tokens
+    from headrace.prepare.encode import HashEncoder, OrdinalEncoder
+    from headrace.prepare.onehot import MultiHot, OneHotEncoder
     from headrace.prepare.scale import StandardScaler
+    from headrace.prepare.target import TargetEncoder
     from headrace.selecting.folds import Fold, Folds
     from headrace.selecting.identity import Content
     from headrace.selecting.report import SplitReport
@@ -112,7 +115,10 @@ _MODULES = {
     "planning.selection": ("Selection",),
     "planning.world": ("World",),
     "prepare.decode": ("DecodeImage", "Tokens"),
+    "prepare.encode": ("HashEncoder", "OrdinalEncoder"),
+    "prepare.onehot": ("MultiHot", "OneHotEncoder"),
     "prepare.scale": ("StandardScaler",),
+    "prepare.target": ("TargetEncoder",),
     "selecting.folds": ("Fold", "Folds"),
     "selecting.identity": ("Content",),
     "selecting.report": ("SplitReport",),
@@ -147,6 +153,7 @@ __all__ = [
     "FingerprintError",
     "Fold",
     "Folds",
+    "HashEncoder",
     "Hdf5Options",
     "HeadraceError",
     "IdxOptions",
@@ -158,7 +165,10 @@ __all__ = [
     "MemoryLimitError",
     "MissingDependencyError",
     "MissingSourceError",
+    "MultiHot",
+    "OneHotEncoder",
     "OptionError",
+    "OrdinalEncoder",
     "ParquetOptions",
     "Pipeline",
     "Plan",
@@ -178,6 +188,7 @@ __all__ = [
     "Splits",
     "StandardScaler",
     "StateError",
+    "TargetEncoder",
     "TfRecordOptions",
     "Threads",
     "Tokens",

@@ -11,13 +11,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import headrace as hr
-from headrace.selecting.outliers import Moments, quantiles
 
-some = settings(max_examples=100, deadline=None, derandomize=True)
 METHODS = ["quantile", "iqr", "zscore", "mad"]
 
 
@@ -175,27 +171,3 @@ def test_quantiles_within_the_memory_limit(tmp_path: Path) -> None:
         ds.drop_outliers(["x"])
     assert len(ds.drop_outliers(["x"], "zscore")) == 100_000
     assert len(ds.drop_outliers(["x"], "limits", ds.sample(1000).outlier_limits(["x"]))) == 100_000
-
-
-@some
-@given(st.lists(st.lists(st.floats(-1e6, 1e6), max_size=20), max_size=8))
-def test_moments_merge(parts: list[list[float]]) -> None:
-    """Merged part by part, count, mean and deviation are those of all values together."""
-    merged = Moments()
-    for part in parts:
-        merged = merged.merged(Moments.of(np.array(part)))
-    values = np.array([value for part in parts for value in part])
-
-    assert merged.count == len(values)
-    if len(values):
-        assert merged.mean == pytest.approx(values.mean(), rel=1e-9, abs=1e-6)
-        assert merged.deviation == pytest.approx(values.std(), rel=1e-9, abs=1e-6)
-
-
-@some
-@given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=50), st.floats(0, 1))
-def test_quantiles_are_those_of_polars(values: list[int], level: float) -> None:
-    """Interpolated between neighbours."""
-    (found,) = quantiles(np.array(values), (level,))
-
-    assert found == pytest.approx(pl.Series(values).quantile(level, interpolation="linear"), abs=1e-9)

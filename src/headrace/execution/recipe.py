@@ -20,6 +20,7 @@ from headrace.manifest import RowGroup
 from headrace.prepare.base import Names, Step, from_frame, names_after, to_frame
 from headrace.prepare.columns import Drop, Rename, Select, WithColumns
 from headrace.prepare.pack import Laid, Pack, lay_out
+from headrace.prepare.step import SAMPLE_ID
 from headrace.prepare.threads import is_polars_dead
 from headrace.sources.base import Layout, Source, SupportsCopy, SupportsReadRows, check_rows
 
@@ -144,7 +145,8 @@ class Recipe:
         """The columns after the last step, found by sending no rows through the steps."""
         if not self.steps:
             return self.source.schema
-        return self._apply(_empty(self.source.schema), self.steps, "an empty row group").schema
+        none = np.zeros(0, np.int64)
+        return self._apply(_empty(self.source.schema), self.steps, "an empty row group", none).schema
 
     def frame(
         self, row_group: RowGroup, stats: Stats | None = None, rows: Rows | None = None
@@ -154,7 +156,8 @@ class Recipe:
         with measured(stats, "read"):
             batch = self._read(row_group, columns, rows)
         with measured(stats, "prepare"):
-            return self._apply(batch, steps, row_group)
+            ids = row_group.first + (np.arange(batch.num_rows) if rows is None else rows)
+            return self._apply(batch, steps, row_group, ids)
 
     @cached_property
     def _rest(self) -> Recipe | None:
@@ -215,9 +218,13 @@ class Recipe:
         """Lay out what depends on the samples that a batch holds together."""
         return batch if self.pack is None else self.pack.finish(batch)
 
-    def _apply(self, batch: pa.RecordBatch, steps: tuple[Step, ...], where: object) -> pa.RecordBatch:
+    def _apply(
+        self, batch: pa.RecordBatch, steps: tuple[Step, ...], where: object, ids: Rows
+    ) -> pa.RecordBatch:
         if not self.needs_frame:
             return self._project(batch, steps)
+        if any(map(_needs_ids, steps)):
+            batch = batch.append_column(SAMPLE_ID, pa.array(ids))
         apply = apply_elsewhere if is_polars_dead() else apply_steps
         return apply(steps, batch, where)
 
@@ -234,17 +241,27 @@ class Recipe:
 def apply_steps(steps: tuple[Step, ...], batch: pa.RecordBatch, where: object) -> pa.RecordBatch:
     """Send the columns of one row group through steps, as a Polars frame.
 
+    Samples' ids come as a last column if a step needs them, and only such a step sees it.
+
     Raises:
         PrepareError: A step failed; the message names the step and the row group.
     """
     frame = guarded(where, "the columns", to_frame, batch)
+    ids = frame.drop_in_place(SAMPLE_ID) if any(map(_needs_ids, steps)) else None
     for step in steps:
-        frame = guarded(where, step, step.apply, frame)
+        if ids is not None and _needs_ids(step):
+            frame = guarded(where, step, step.apply, frame.with_columns(ids)).drop(SAMPLE_ID)
+        else:
+            frame = guarded(where, step, step.apply, frame)
     if frame.height != batch.num_rows:
         raise PrepareError(
             f"{where}: the steps must keep the number of rows, got {frame.height} for {batch.num_rows}"
         )
     return guarded(where, "the columns", from_frame, frame)
+
+
+def _needs_ids(step: Step) -> bool:
+    return bool(getattr(step, "needs_ids", False))
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, islice
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import OptionError
 from headrace.execution.executors import Executor, Threads
+from headrace.execution.progress import Progress, follow
 from headrace.execution.recipe import Recipe, guarded
 from headrace.fitting.scans import Ask, Scan, plan_scan
 from headrace.fitting.shelf import Entry, Shelf, States, entry_key
@@ -21,9 +22,9 @@ from headrace.manifest import RowGroup
 from headrace.prepare.base import frame_schema, to_frame
 from headrace.prepare.chain import Chain
 from headrace.prepare.columns import Select
-from headrace.prepare.step import PrepareStep
+from headrace.prepare.statistics import merge_states
+from headrace.prepare.step import SAMPLE_ID, PrepareStep
 from headrace.selecting.base import Selectable
-from headrace.selecting.progress import Progress, follow
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,7 +38,8 @@ class FitOptions:
 
     Attributes:
         executor: Where row groups are read; None for threads.
-        memory_limit: Bytes that values kept for exact quantiles and for later scans may take.
+        memory_limit: Bytes that states may take (values kept for exact quantiles, counts), and columns that
+            are kept for later scans as many again.
         progress: True for a bar on a terminal, or a function of row groups done and in all.
         shelf: Where the states of shards are kept; None for nowhere.
     """
@@ -101,7 +103,7 @@ def fit_steps(
             continue
         if kept is not None and scan.reads <= set(kept[0].columns):
             looked = (options.executor or Threads()).map(partial(look, scan), kept)
-            states = _merged(looked)
+            states = merge_states(looked, options.memory_limit)
         else:
             states, kept, count = _run(recipe, scan, list(_by_shard(dataset)), options)
             scans, read = scans + 1, read + count
@@ -169,7 +171,7 @@ def _run(
         nonlocal kept, nbytes
         for number, (share, entry) in enumerate(zip(shares, known, strict=True)):
             if entry is None:
-                found, frames = _together(list(islice(followed, len(share.parts))))
+                found, frames = _together(list(islice(followed, len(share.parts))), options)
             else:
                 found, frames = entry.states, None if entry.kept is None else [entry.kept]
             nbytes += sum(frame.estimated_size() for frame in frames or ())
@@ -181,24 +183,38 @@ def _run(
             kept = [*kept, *frames] if kept is not None and frames is not None and fits else None
             yield found
 
-    merged = _merged(states())
+    merged = merge_states(states(), options.memory_limit)
     next(followed, None)  # the bar ends
     return merged, kept, len(to_read)
 
 
 def _key(share: _Share, recipe: Recipe, scan: Scan) -> str:
     rows = [(part.row_group.index, part.rows) for part in share.parts]
+    if SAMPLE_ID in scan.reads | (scan.later or frozenset()):  # then it matters where the shard lies
+        rows = [(part.row_group.first, *row) for part, row in zip(share.parts, rows, strict=True)]
     return entry_key(share.identity(), recipe.fingerprint, rows, scan)
 
 
-def _together(results: Sequence[tuple[States, pl.DataFrame]]) -> tuple[States, list[pl.DataFrame]]:
-    return _merged(states for states, _ in results), [frame for _, frame in results]
+def _together(
+    results: Sequence[tuple[States, pl.DataFrame]], options: FitOptions
+) -> tuple[States, list[pl.DataFrame]]:
+    states = merge_states((states for states, _ in results), options.memory_limit)
+    return states, [frame for _, frame in results]
 
 
 def _read(reader: Recipe, scan: Scan, later: frozenset[str], part: Part) -> tuple[States, pl.DataFrame]:
     """Read a part, and look at it; return also the columns that are kept."""
     frame = read_part(reader, part)
+    if SAMPLE_ID in scan.reads | later:
+        frame = _with_ids(frame, part)
     return guarded(part.row_group, "the fit", look, scan, frame), frame.select(sorted(later))
+
+
+def _with_ids(frame: pl.DataFrame, part: Part) -> pl.DataFrame:
+    import polars as pl
+
+    rows = np.arange(frame.height) if part.rows is None else part.rows
+    return frame.with_columns(pl.Series(SAMPLE_ID, part.row_group.first + rows))
 
 
 def read_part(recipe: Recipe, part: Part) -> pl.DataFrame:
@@ -219,10 +235,3 @@ def look(scan: Scan, frame: pl.DataFrame) -> States:
             steps = tuple(item for item in items if isinstance(item, PrepareStep))
             frame = Chain(steps).apply_some(frame, steps, is_last=False)
     return states
-
-
-def _merged(results: Iterable[States]) -> States:
-    merged: States = {}
-    for states in results:
-        merged = {key: merged[key].merge(state) if key in merged else state for key, state in states.items()}
-    return merged

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from headrace.errors import OptionError, StateError
 from headrace.execution.executors import Executor, Threads
+from headrace.execution.progress import Progress, follow
 from headrace.execution.recipe import Recipe
 from headrace.fitting import report as counting
 from headrace.fitting.artifact import Artifact, Functions, load, save
@@ -21,7 +22,6 @@ from headrace.prepare.base import frame_schema
 from headrace.prepare.chain import Chain, Dtype
 from headrace.prepare.step import PrepareStep
 from headrace.selecting.base import Selectable
-from headrace.selecting.progress import Progress, follow
 from headrace.sources.budget import parse_bytes
 from headrace.version import __version__
 

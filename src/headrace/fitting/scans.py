@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from headrace.errors import HeadraceError
 from headrace.prepare.chain import Chain
 from headrace.prepare.statistics import Statistic
-from headrace.prepare.step import PrepareStep
+from headrace.prepare.step import SAMPLE_ID, PrepareStep
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,7 +73,7 @@ def plan_scan(steps: Sequence[PrepareStep], fitted: Sequence[bool], schema: pl.S
             planner.apply(step)
         else:
             planner.bind(place, step)
-    later = _needed_later(planner, frozenset(schema))
+    later = _needed_later(planner, frozenset(schema) | {SAMPLE_ID})
     return Scan(*_narrowed(planner.items), planner.ready, later)
 
 

@@ -209,7 +209,7 @@ def read_dtype(content: Any) -> Any:
     if isinstance(content, str):
         if content not in (*_SIMPLE, "Datetime", "Duration", "Decimal", "List"):
             raise ValueError(f"`{content}` is no type")
-        return getattr(pl, content)
+        return pl.Categorical() if content == "Categorical" else getattr(pl, content)
     name, *arguments = content
     match name:
         case "List":

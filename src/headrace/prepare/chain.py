@@ -44,6 +44,11 @@ class Chain:
             names = step.outputs(names)
         return names
 
+    @property
+    def needs_ids(self) -> bool:
+        """Whether a step needs the samples' ids."""
+        return any(step.needs_ids for step in self.steps)
+
     def narrow(
         self, names: Names | None, wanted: frozenset[str] | None
     ) -> tuple[Step, frozenset[str] | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from headrace.errors import OptionError, SchemaError, StateError, UnknownColumnError
@@ -21,6 +21,9 @@ list of types, a Polars selector; None for every column that the step can treat.
 
 Found = Mapping[Statistic, Any]
 """The merged state of each statistic that was asked for."""
+
+SAMPLE_ID = "__sample_id"
+"""A column that no data set has: the samples' ids, int64, for what reads or needs it."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class PrepareStep:
     def inverse_operations(self, column: str) -> Sequence[Operation] | None:
         """Write what takes the column back; None if nothing can."""
         return None
+
+    @property
+    def needs_ids(self) -> bool:
+        """Whether it is applied to frames with the column `SAMPLE_ID`, which a recipe adds and takes off."""
+        return False
 
     @property
     def makes_floats(self) -> bool:
@@ -167,6 +175,10 @@ class PrepareStep:
         other = copy.copy(self)
         object.__setattr__(other, "learned", {})
         return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what was computed from settings and what was learned, in copies and pickles alike."""
+        return {it.name: self.__dict__[it.name] for it in fields(self)}
 
     def __getattr__(self, name: str) -> Any:
         """Look up what was learned."""

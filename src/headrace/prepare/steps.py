@@ -1,5 +1,10 @@
 """The steps that a saved pipeline can name, and the file that each of them lives in."""
 
 STEPS: dict[str, str] = {
+    "HashEncoder": "encode",
+    "MultiHot": "onehot",
+    "OneHotEncoder": "onehot",
+    "OrdinalEncoder": "encode",
     "StandardScaler": "scale",
+    "TargetEncoder": "target",
 }

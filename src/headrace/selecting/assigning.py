@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from headrace.errors import OptionError
 from headrace.fingerprint import derive_key
+from headrace.hashing.columns import keyed
 from headrace.planning.idset import IdSet
 from headrace.planning.permutation import KeyedPermutation
-from headrace.selecting.hashing import keyed
 
 Ids = NDArray[np.int64]
 Hashes = NDArray[np.uint64]

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from headrace.errors import OptionError, PrepareError, UnknownColumnError
 from headrace.execution.executors import Executor
 from headrace.fingerprint import derive_key
+from headrace.hashing.columns import hash_column
 from headrace.planning.permutation import KeyedPermutation
 from headrace.prepare.base import Names, Step
 from headrace.prepare.columns import WithColumns
 from headrace.selecting.assigning import SPLIT_VERSION
 from headrace.selecting.base import Selectable
 from headrace.selecting.classes import Classes, read_classes
-from headrace.selecting.hashing import hash_column
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from headrace.errors import OptionError
 from headrace.execution.executors import Executor
+from headrace.hashing.columns import hash_columns, hash_ids
 from headrace.selecting.base import Selectable
-from headrace.selecting.hashing import hash_columns, hash_ids
 from headrace.selecting.reading import check_columns, scan, stretches
 
 Ids = NDArray[np.int64]

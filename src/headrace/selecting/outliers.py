@@ -1,8 +1,7 @@
 """Limits beyond which a value is an outlier, fitted to the samples that take part.
 
-Null, NaN and infinite values have no part in a fit. Quantiles, medians and with them all methods but
-the z-score are exact, and hold one column in memory; the z-score's mean and deviation are merged row
-group by row group, in the order of the manifest, so that they are the same on any executor.
+Null, NaN and infinite values have no part in a fit. All methods are exact, and give the same limits whatever
+the row groups and the executor. The z-score holds one row group in memory at a time, the others one column.
 """
 
 from __future__ import annotations
@@ -18,11 +17,20 @@ from numpy.typing import NDArray
 
 from headrace.errors import MemoryLimitError, OptionError, SchemaError, UnknownColumnError
 from headrace.execution.executors import Threads
+from headrace.execution.progress import follow
 from headrace.execution.recipe import Recipe
 from headrace.manifest import RowGroup
+from headrace.prepare.base import to_frame
 from headrace.prepare.columns import Select
+from headrace.prepare.statistics import (
+    Moments,
+    MomentsState,
+    Statistic,
+    Values,
+    ValuesState,
+    merge_states,
+)
 from headrace.selecting.base import Selectable
-from headrace.selecting.progress import follow
 from headrace.selecting.scan import ScanOptions
 from headrace.sources.budget import parse_bytes
 
@@ -31,7 +39,6 @@ if TYPE_CHECKING:
 
 Method = Literal["quantile", "iqr", "zscore", "mad", "limits"]
 Limits = tuple[float, float]
-Values = NDArray[Any]
 
 DEFAULTS: Mapping[str, Any] = {"quantile": (0.01, 0.99), "iqr": 1.5, "zscore": 3.0, "mad": 3.5}
 _MAD_TO_DEVIATION = 1.482602218505602  # of a normal distribution: 1 / its third quartile
@@ -115,71 +122,24 @@ def _checked(method: str, setting: Any) -> Any:
 
 def _fit(ds: Selectable, column: str, method: str, setting: Any, options: ScanOptions) -> Limits:
     if method == "zscore":
-        moments = Moments()
-        for part in _scanned(ds, MomentsOf(_alone(ds.recipe, column)), options):
-            moments = moments.merged(part)
-        reach = setting * moments.deviation
-        return (moments.mean - reach, moments.mean + reach) if moments.count else (-math.inf, math.inf)
+        states = merge_states(_scanned(ds, Moments(column), options))
+        moments: MomentsState | None = states.get(Moments(column))
+        if moments is None or not moments.count:
+            return -math.inf, math.inf
+        reach = setting * math.sqrt(moments.variance())
+        return moments.mean - reach, moments.mean + reach
     values = _collected(ds, column, options)
-    if not len(values):
+    if not values.count:
         return -math.inf, math.inf
     if method == "quantile":
-        low, high = quantiles(values, setting)
+        low, high = values.quantiles(setting)
         return low, high
     if method == "iqr":
-        first, third = quantiles(values, (0.25, 0.75))
+        first, third = values.quantiles((0.25, 0.75))
         return first - setting * (third - first), third + setting * (third - first)
-    (median,) = quantiles(values, (0.5,))
-    (spread,) = quantiles(np.abs(values.astype(np.float64) - median), (0.5,))
-    reach = setting * spread * _MAD_TO_DEVIATION
+    (median,) = values.quantiles((0.5,))
+    reach = setting * values.median_deviation(median) * _MAD_TO_DEVIATION
     return median - reach, median + reach
-
-
-def quantiles(values: Values, levels: Sequence[float]) -> list[float]:
-    """Find quantiles, interpolated between neighbours; puts the values into another order.
-
-    Example:
-        >>> quantiles(np.array([4, 1, 3, 2]), (0.5, 1.0))
-        [2.5, 4.0]
-    """
-    places = [(len(values) - 1) * level for level in levels]
-    wanted = sorted({side for place in places for side in (math.floor(place), math.ceil(place))})
-    values.partition(wanted)
-    ends = [(float(values[math.floor(place)]), float(values[math.ceil(place)])) for place in places]
-    return [low + (high - low) * (place % 1) for (low, high), place in zip(ends, places, strict=True)]
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """Count, mean and sum of squared distances from the mean, which can be merged."""
-
-    count: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
-
-    @staticmethod
-    def of(values: Values) -> Moments:
-        """Sum up some values."""
-        if not len(values):
-            return Moments()
-        wide = values.astype(np.float64)
-        mean = float(wide.mean())
-        return Moments(len(wide), mean, float(np.square(wide - mean).sum()))
-
-    def merged(self, other: Moments) -> Moments:
-        """Sum up both parts' values (Chan, Golub, LeVeque, 1979)."""
-        count = self.count + other.count
-        if not self.count or not other.count:
-            return self if self.count else other
-        apart = other.mean - self.mean
-        mean = self.mean + apart * (other.count / count)
-        squares = self.squares + other.squares + apart * apart * (self.count * other.count / count)
-        return Moments(count, mean, squares)
-
-    @property
-    def deviation(self) -> float:
-        """The standard deviation of the values themselves, not of what they were drawn from."""
-        return math.sqrt(self.squares / self.count) if self.count else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,52 +151,40 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class ValuesOf:
-    """Reads the finite values of a recipe's only column."""
+class StateOf:
+    """Asks a statistic of a recipe's only column."""
 
     recipe: Recipe
+    statistic: Statistic
 
-    def __call__(self, part: Part) -> Values:
-        """Return them as a fresh array."""
-        column = self.recipe.frame(part.row_group).column(0)
-        if part.rows is not None:
-            column = column.take(pa.array(part.rows))
-        values = column.drop_null().to_numpy(zero_copy_only=False)
-        return values[np.isfinite(values)]
-
-
-@dataclass(frozen=True, slots=True)
-class MomentsOf:
-    """Sums up the finite values of a recipe's only column."""
-
-    recipe: Recipe
-
-    def __call__(self, part: Part) -> Moments:
-        """Return the moments of a row group."""
-        return Moments.of(ValuesOf(self.recipe)(part))
+    def __call__(self, part: Part) -> dict[Statistic, Any]:
+        """Return the state of a row group."""
+        batch = self.recipe.frame(part.row_group)
+        frame = to_frame(batch if part.rows is None else batch.take(pa.array(part.rows)))
+        return {self.statistic: self.statistic.of(frame)}
 
 
-def _alone(recipe: Recipe, column: str) -> Recipe:
-    return replace(recipe, steps=(*recipe.steps, Select((column,))), pack=None, keep_arrow=False)
-
-
-def _collected(ds: Selectable, column: str, options: ScanOptions) -> Values:
+def _collected(ds: Selectable, column: str, options: ScanOptions) -> ValuesState:
     """Read a whole column."""
     limit: int = getattr(ds.recipe.source, "memory_limit", None) or parse_bytes(None)
-    kept: list[Values] = []
+    asked = Values(column)
+    kept = ValuesState(())
     nbytes = 0
-    for values in _scanned(ds, ValuesOf(_alone(ds.recipe, column)), options):
-        kept.append(values)
-        nbytes += 2 * values.nbytes  # the parts, and all of them in one array
+    for states in _scanned(ds, asked, options):
+        part: ValuesState = states[asked]
+        kept = ValuesState((*kept.parts, *part.parts))
+        nbytes += 2 * part.nbytes  # the values, and their distances from the median
         if nbytes > limit:
             raise MemoryLimitError(
                 f"column `{column}`: its exact quantiles take more than the limit of {limit:,} bytes; use "
                 '"zscore", give the limits, or fit them to a sample by `outlier_limits`'
             )
-    return np.concatenate(kept) if kept else np.zeros(0)
+    return kept
 
 
-def _scanned(ds: Selectable, function: Any, options: ScanOptions) -> Iterator[Any]:
+def _scanned(ds: Selectable, statistic: Statistic, options: ScanOptions) -> Iterator[dict[Statistic, Any]]:
+    (column,) = statistic.reads
+    recipe = replace(ds.recipe, steps=(*ds.recipe.steps, Select((column,))), pack=None, keep_arrow=False)
     selection, starts = ds.selection.by_id, ds.manifest.starts
     counts = selection.counts(starts)
     numbers = np.flatnonzero(counts).tolist()
@@ -250,4 +198,4 @@ def _scanned(ds: Selectable, function: Any, options: ScanOptions) -> Iterator[An
             yield Part(row_group, None if is_whole else ids - row_group.first)
 
     executor = options.executor or Threads()
-    return follow(executor.map(function, parts()), len(numbers), options.progress)
+    return follow(executor.map(StateOf(recipe, statistic), parts()), len(numbers), options.progress)

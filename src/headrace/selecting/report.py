@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.execution.executors import Executor
+from headrace.hashing.columns import hash_ids
 from headrace.planning.idset import join
 from headrace.planning.selection import Selection
 from headrace.selecting.base import Selectable
 from headrace.selecting.classes import read_classes
-from headrace.selecting.hashing import hash_ids
 from headrace.selecting.identity import By, Content, identify
 
 if TYPE_CHECKING:

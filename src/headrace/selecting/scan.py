@@ -10,10 +10,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.execution.executors import Executor, Threads
+from headrace.execution.progress import Progress, follow
 from headrace.execution.recipe import Recipe
 from headrace.manifest import Manifest, RowGroup
 from headrace.planning.idset import IdSet, pack_bits
-from headrace.selecting.progress import Progress, follow
 from headrace.sources.statistics import SupportsLookup
 
 Words = NDArray[np.uint64]

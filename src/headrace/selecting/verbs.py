@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from headrace.errors import OptionError
 from headrace.execution.executors import Executor
+from headrace.execution.progress import Progress
 from headrace.planning.selection import Selection
 from headrace.selecting.base import Selectable
 from headrace.selecting.filtering import filtered
 from headrace.selecting.outliers import Limits, Method, fit_limits, inliers
-from headrace.selecting.progress import Progress
 from headrace.selecting.sampling import sampled, sliced
 from headrace.selecting.scan import ScanOptions
 from headrace.selecting.stored import Cache

@@ -74,7 +74,7 @@ def hash_columns(columns: Sequence[pa.Array], names: Sequence[str]) -> tuple[Has
     Returns:
         The hashes, uint64 of shape [n], and whether one of the values is null, bool of shape [n].
     """
-    from headrace.selecting.hash_kernels import hash_pairs
+    from headrace.hashing.kernels import hash_pairs
 
     by_name = dict(zip(names, columns, strict=True))
     first, *rest = (hash_column(by_name[name], name) for name in sorted(by_name))
@@ -92,7 +92,7 @@ def hash_ids(ids: Ids) -> Hashes:
 
 def keyed(hashes: Hashes, key: int) -> Hashes:
     """Hash again by a key, so that each key deals the same values otherwise; uint64 of shape [n]."""
-    from headrace.selecting.hash_kernels import hash_words
+    from headrace.hashing.kernels import hash_words
 
     return hash_words(hashes, key)
 
@@ -134,7 +134,7 @@ def _hash_floats(column: pa.Array, name: str) -> Hashes:
 
 
 def _hash_times(column: pa.Array, name: str) -> Hashes:
-    from headrace.selecting.hash_kernels import hash_pairs
+    from headrace.hashing.kernels import hash_pairs
 
     kind, is_type = column.type, pa.types
     if is_type.is_interval(kind):
@@ -154,7 +154,7 @@ def _hash_times(column: pa.Array, name: str) -> Hashes:
 
 
 def _hash_decimals(column: pa.Array, name: str) -> Hashes:
-    from headrace.selecting.hash_kernels import hash_decimals
+    from headrace.hashing.kernels import hash_decimals
 
     width = column.type.bit_width // 32
     limbs = np.empty((len(column), 8), np.uint32)
@@ -164,7 +164,7 @@ def _hash_decimals(column: pa.Array, name: str) -> Hashes:
 
 
 def _hash_bytes(column: pa.Array, name: str) -> Hashes:
-    from headrace.selecting.hash_kernels import hash_bytes
+    from headrace.hashing.kernels import hash_bytes
 
     seed = Kind.TEXT if _is_text(column.type) else Kind.BYTES
     if pa.types.is_fixed_size_binary(column.type):
@@ -193,7 +193,7 @@ def _hash_dictionary(column: pa.Array, name: str) -> Hashes:
 
 
 def _hash_struct(column: pa.Array, name: str) -> Hashes:
-    from headrace.selecting.hash_kernels import hash_pairs
+    from headrace.hashing.kernels import hash_pairs
 
     state = np.full(len(column), len(column.type), np.uint64)
     for number in range(len(column.type)):
@@ -202,7 +202,7 @@ def _hash_struct(column: pa.Array, name: str) -> Hashes:
 
 
 def _hash_lists(column: pa.Array, name: str) -> Hashes:
-    from headrace.selecting.hash_kernels import hash_lists
+    from headrace.hashing.kernels import hash_lists
 
     kind = column.type
     if pa.types.is_map(kind):
@@ -232,7 +232,7 @@ def _fixed(column: pa.Array, dtype: Any) -> NDArray[Any]:
 
 
 def _words(words: Hashes, kind: Kind) -> Hashes:
-    from headrace.selecting.hash_kernels import hash_words
+    from headrace.hashing.kernels import hash_words
 
     return hash_words(words, kind)
 

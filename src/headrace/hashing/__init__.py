@@ -1,0 +1,1 @@
+"""Hashes that never change: XXH64 of bytes, and a hash of any column's values."""
