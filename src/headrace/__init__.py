@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from headrace.planning.selection import Selection
     from headrace.planning.world import World
     from headrace.prepare.decode import DecodeImage, Tokens
+    from headrace.prepare.reduce import LDA, PCA, IncrementalPCA, LinearDiscriminantAnalysis
     from headrace.prepare.scale import StandardScaler
     from headrace.selecting.folds import Fold, Folds
     from headrace.selecting.identity import Content
@@ -112,6 +113,7 @@ _MODULES = {
     "planning.selection": ("Selection",),
     "planning.world": ("World",),
     "prepare.decode": ("DecodeImage", "Tokens"),
+    "prepare.reduce": ("LDA", "PCA", "IncrementalPCA", "LinearDiscriminantAnalysis"),
     "prepare.scale": ("StandardScaler",),
     "selecting.folds": ("Fold", "Folds"),
     "selecting.identity": ("Content",),
@@ -132,6 +134,8 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 _OWN_NAMES = {"open": "open_dataset"}  # `open` would hide the builtin in its own module
 
 __all__ = [
+    "LDA",
+    "PCA",
     "ArrowOptions",
     "Batch",
     "BlockShuffle",
@@ -150,8 +154,10 @@ __all__ = [
     "Hdf5Options",
     "HeadraceError",
     "IdxOptions",
+    "IncrementalPCA",
     "Index",
     "JsonLinesOptions",
+    "LinearDiscriminantAnalysis",
     "LmdbOptions",
     "Loader",
     "Manifest",

@@ -19,7 +19,7 @@ _HALF, _MASK = 1 << 31, (1 << 32) - 1
 class LargeNumbers:
     """Whole numbers times one power of two: number i is the sum of digits[k, i] * 2**(32 * (low + k)).
 
-    Digits lie in [-2**31, 2**31), and the first and the last of them are not zero everywhere. There is only one
+    Digits lie in [-2**31, 2**31), and neither the first nor the last are zero everywhere. There is only one
     way to write given numbers like this, so that equal numbers have equal bits.
 
     Attributes:
@@ -44,7 +44,9 @@ class LargeNumbers:
             terms: Values and their exponents, both of shape [count]; fewer than 2**20 terms.
 
         Example:
-            >>> LargeNumbers.scaled(1, [(np.array([3]), np.array([100])), (np.array([1]), np.array([0]))]).integers()
+            >>> LargeNumbers.scaled(
+            ...     1, [(np.array([3]), np.array([100])), (np.array([1]), np.array([0]))]
+            ... ).integers()
             (array([3802951800684688204490109616129], dtype=object), 0)
         """
         if not count or not terms:

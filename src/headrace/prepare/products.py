@@ -1,10 +1,11 @@
 """Exact sums of products of columns: the same bits for any partitioning and any order.
 
-Each column is cut into slices: whole numbers of at most 22 bits times powers of two, of which a float64 gives three or
-four. Products of slices, summed over 2048 samples, stay within 2**53, so that BLAS adds them without rounding, in
-whichever order it likes; its results are added up as whole numbers (K. Ozaki et al., "Error-free transformations of
-matrix multiplication by using fast routines of matrix multiplication and its applications", 2012). Data of few
-digits, such as float32 or small whole numbers, have fewer slices; data of a huge range have more, and take longer.
+Each column is cut into slices: whole numbers of at most 22 bits times powers of two, of which a float64
+gives three or four. Products of slices, summed over 2048 samples, stay within 2**53, so that BLAS adds them
+without rounding, in whichever order it likes; its results are added up as whole numbers (K. Ozaki et al.,
+"Error-free transformations of matrix multiplication by using fast routines of matrix multiplication and its
+applications", 2012). Data of few digits, such as float32 or small whole numbers, have fewer slices; data of
+a huge range have more, and take longer.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from headrace.prepare.product_kernels import Numbers, peel
 _BITS = 22  # of a slice, sign included
 _ROWS = 1 << (53 - 2 * (_BITS - 1))  # of which the products sum to 2**53 at most
 _ADDITIONS = 1 << 9  # of pairs of such sums, which stay below 2**63
-_BAND = 32 * _BITS  # bits below the largest value that are scaled without rounding, and more than float32 ever has
+_BAND = 32 * _BITS  # of range are scaled at once, without rounding
 _WHOLE = 1 << 53
 
 

@@ -1,5 +1,8 @@
 """The steps that a saved pipeline can name, and the file that each of them lives in."""
 
 STEPS: dict[str, str] = {
+    "IncrementalPCA": "reduce",
+    "LinearDiscriminantAnalysis": "reduce",
+    "PCA": "reduce",
     "StandardScaler": "scale",
 }
