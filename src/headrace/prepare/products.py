@@ -22,7 +22,7 @@ from headrace.prepare.product_kernels import Numbers, peel
 
 _BITS = 22  # of a slice, sign included
 _ROWS = 1 << (53 - 2 * (_BITS - 1))  # of which the products sum to 2**53 at most
-_ADDITIONS = 1 << 9  # of pairs of such sums, which stay below 2**63
+_ADDITIONS = 1 << 8  # of slices, after which no sum of their products can have passed 2**63
 _BAND = 32 * _BITS  # of range are scaled at once, without rounding
 _WHOLE = 1 << 53
 
@@ -181,7 +181,7 @@ def _slices(block: Sequence[NDArray[Any] | None], exponents: Integers) -> Iterat
 
 
 def _scaled(values: Numbers, exponents: Integers) -> tuple[Numbers, bool]:
-    """Scale columns to numbers below 1, and set those to zero that are so small that they could be rounded."""
+    """Scale columns to numbers below 1, and set to zero those so small that they could be rounded."""
     half = exponents // 2
     scaled = values * np.ldexp(1.0, -half)[:, None] * np.ldexp(1.0, half - exponents)[:, None]
     far = np.abs(scaled) < np.ldexp(1.0, -_BAND)

@@ -33,8 +33,8 @@ class PCA(Projection):
     Columns are centred and not scaled: put `StandardScaler` before where units differ. A constant column has
     no part. Directions beyond the rank of the data have a variance of zero up to rounding. The fit needs two
     samples, and all their values: missing and infinite ones raise, and name the column. When applied, a
-    missing value makes all components of its sample null. Whole numbers beyond 2**53 are exact in the fit, and
-    rounded to float64 when applied. The state takes about 10 to 20 bytes for each pair of columns.
+    missing value makes all components of its sample null. Whole numbers beyond 2**53 are exact in the fit,
+    and rounded to float64 when applied. The state takes 16 to 32 bytes for each pair of columns, as a rule.
 
     Learned: `components_` of shape [components, columns], `explained_variance_`,
     `explained_variance_ratio_`, `mean_` by column, `n_components_` and `n_samples_`.
@@ -88,8 +88,8 @@ class PCA(Projection):
         most = min(state.count, len(self.names))
         if isinstance(self.n_components, int) and self.n_components > most:
             raise OptionError(
-                f"`n_components` must be at most {most}, the smaller number of samples ({state.count}) and columns "
-                f"({len(self.names)}), got {self.n_components}"
+                f"`n_components` must be at most {most}, the smaller number of samples ({state.count}) and "
+                f"columns ({len(self.names)}), got {self.n_components}"
             )
         variances, directions = np.linalg.eigh(covariance)
         variances = np.maximum(variances[::-1], 0.0)
@@ -243,8 +243,8 @@ class LinearDiscriminantAnalysis(Projection):
         count = most if self.n_components is None else self.n_components
         if not count:
             raise PrepareError(
-                f"target column `{self.target}`: nothing tells the classes apart; their means are equal, or no "
-                "column varies within them"
+                f"target column `{self.target}`: nothing tells the classes apart; their means are equal, "
+                "or no column varies within them"
             )
         return {
             "scalings_": np.ascontiguousarray(scalings[:, :count]),
@@ -263,8 +263,8 @@ class LinearDiscriminantAnalysis(Projection):
             raise PrepareError(f"target column `{self.target}`: at least two classes are needed, got {count}")
         if count >= state.count:
             raise PrepareError(
-                f"target column `{self.target}`: more samples than classes are needed, got {state.count} samples of {count} "
-                "classes"
+                f"target column `{self.target}`: more samples than classes are needed, got {state.count} "
+                f"samples of {count} classes"
             )
         if classes.dtype.is_float() and not (classes == classes.floor()).all():
             raise PrepareError(

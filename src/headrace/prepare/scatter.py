@@ -202,8 +202,8 @@ class ClassScatter:
         missing = target.null_count() + (int(target.is_nan().sum()) if target.dtype.is_float() else 0)
         if missing:
             raise PrepareError(
-                f"target column `{self.target}`: each sample needs a class, but {missing} have none; leave those "
-                "samples out of the fit"
+                f"target column `{self.target}`: each sample needs a class, but {missing} have none; "
+                "leave those samples out of the fit"
             )
         columns = [_complete_numbers(frame[name]) for name in self.columns]
         classes = target.unique().sort()
@@ -230,25 +230,25 @@ def _complete_numbers(series: pl.Series) -> NDArray[Any]:
     """
     import polars as pl
 
+    if not (series.dtype.is_float() or series.dtype.is_integer()) or isinstance(
+        series.dtype, (pl.Int128, pl.UInt128)
+    ):
+        series = series.cast(pl.Float64)
+    values = series.to_numpy()
     missing = series.null_count()
-    if series.dtype.is_float():
-        missing += int(series.is_nan().sum())
-        infinite = int(series.is_infinite().sum())
+    if missing or not np.isfinite(values).all():
+        infinite = int(np.isinf(values).sum())
         if infinite:
             raise PrepareError(
                 f"column `{series.name}`: {infinite} values are infinite, and none can be fitted to; clip "
                 "them before"
             )
-    if missing:
+        missing = int(np.isnan(values).sum())
         raise PrepareError(
             f"column `{series.name}`: a covariance needs every value, but {missing} are missing; fill "
             "them before"
         )
-    if not (series.dtype.is_float() or series.dtype.is_integer()) or isinstance(
-        series.dtype, (pl.Int128, pl.UInt128)
-    ):
-        series = series.cast(pl.Float64)
-    return series.to_numpy()
+    return values
 
 
 def _quotients(numbers: Whole, exponent: int, divisor: int) -> Numbers:
