@@ -112,14 +112,15 @@ def test_many_rows_are_summed_in_blocks(dtype: type, monkeypatch: pytest.MonkeyP
 
 
 def test_the_largest_sums_that_a_block_can_have_are_exact() -> None:
-    """Digits that are all as large as a slice can hold them sum to 2**53, and no further."""
-    ends = np.full(3 * 2048, 1.0 + 2.0**-21 + 2.0**-43)
-    columns = [ends, -ends, np.nextafter(ends, 0)]
+    """Slices that are nearly as large as can be, and odd, sum up without rounding in full blocks."""
+    digits = np.random.default_rng(2).integers(2**21 - 2000, 2**21, (2, 2, 3 * 2048 - 1)) | 1
+    columns = list(digits[0] * 2.0**-21 + digits[1] * 2.0**-43)
 
     found = fractions(multiply(columns).squares)
 
-    a, b = Fraction(ends[0].item()), Fraction(columns[2][0].item())
-    assert found == [len(ends) * it for it in (a * a, -a * a, a * b, a * a, -a * b, b * b)]
+    a, b = ([Fraction(value) for value in column.tolist()] for column in columns)
+    expected = [sum(x * y for x, y in zip(*pair, strict=True)) for pair in ((a, a), (a, b), (b, b))]
+    assert found == expected
 
 
 def test_cancelling_numbers_leave_nothing() -> None:
