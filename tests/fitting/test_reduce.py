@@ -78,6 +78,8 @@ def test_case_33_iris_discriminants() -> None:
     found = pipe.transform(frame_of(IRIS.data)).to_numpy()
     np.testing.assert_allclose(np.abs(found), np.abs(oracle.transform(IRIS.data)), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(lda.means_, oracle.means_, rtol=1e-14)
+    every = fitted(frame_of(IRIS.data, y=IRIS.target), hr.LDA(target="y", tol=0.0)).steps[0]
+    assert every.n_components_ == 2
     assert lda.classes_.to_list() == [0, 1, 2]
     assert lda.priors_.tolist() == oracle.priors_.tolist()
 
@@ -103,6 +105,14 @@ def test_a_share_of_the_variance_chooses_as_scikit_learn_does(share: float) -> N
     assert fitted(frame_of(DATA), hr.PCA(share)).steps[0].n_components_ == (
         decomposition.PCA(share).fit(DATA).n_components_
     )
+
+
+def test_a_share_that_is_met_exactly_needs_one_more() -> None:
+    """Components explain more than the share, as in scikit-learn, not as much."""
+    values = np.array([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
+
+    assert decomposition.PCA(0.5).fit(values).n_components_ == 2
+    assert fitted(frame_of(values), hr.PCA(0.5)).steps[0].n_components_ == 2
 
 
 def test_output_takes_the_dtype_of_the_pipeline() -> None:
@@ -326,6 +336,21 @@ def test_constant_columns_have_no_part() -> None:
     assert pipe.steps[0].explained_variance_.tolist() == [0.0]
     assert pipe.steps[0].explained_variance_ratio_.tolist() == [0.0]
     assert pipe.transform({"b": 0.1}) == {"pca_0": 0.0}
+    assert fitted(frame.select("b"), hr.PCA(0.5)).steps[0].n_components_ == 1
+
+
+def test_collinear_columns_have_no_variance_of_their_own() -> None:
+    """Beyond the rank of the data, variances are zero up to rounding and never negative."""
+    values = DATA @ RNG.normal(size=(6, 30))
+    oracle = decomposition.PCA(svd_solver="full").fit(values)
+
+    pipe = fitted(frame_of(values), hr.PCA(whiten=True))
+
+    variances = pipe.steps[0].explained_variance_
+    np.testing.assert_allclose(variances[:6], oracle.explained_variance_[:6], rtol=1e-10)
+    assert variances.min() >= 0
+    assert variances[6:].max() < 1e-12 * variances[0]
+    assert pipe.transform(frame_of(values)).null_count().sum_horizontal()[0] == 0
 
 
 def test_a_fit_that_cannot_be_made_says_why() -> None:

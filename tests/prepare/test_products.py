@@ -112,8 +112,8 @@ def test_many_rows_are_summed_in_blocks(dtype: type, monkeypatch: pytest.MonkeyP
 
 
 def test_the_largest_sums_that_a_block_can_have_are_exact() -> None:
-    """Slices that are nearly as large as can be, and odd, sum up without rounding in full blocks."""
-    digits = np.random.default_rng(2).integers(2**21 - 2000, 2**21, (2, 2, 3 * 2048 - 1)) | 1
+    """Slices that are nearly as large as can be sum up without rounding in full blocks."""
+    digits = np.random.default_rng(2).integers(2**21 - 2000, 2**21, (2, 2, 3 * 2048))
     columns = list(digits[0] * 2.0**-21 + digits[1] * 2.0**-43)
 
     found = fractions(multiply(columns).squares)
@@ -121,6 +121,16 @@ def test_the_largest_sums_that_a_block_can_have_are_exact() -> None:
     a, b = ([Fraction(value) for value in column.tolist()] for column in columns)
     expected = [sum(x * y for x, y in zip(*pair, strict=True)) for pair in ((a, a), (a, b), (b, b))]
     assert found == expected
+
+
+def test_the_largest_sums_of_many_blocks_are_exact() -> None:
+    """Sums over millions of samples whose slices are as large as can be do not overflow."""
+    value, rows = (2**21 - 1) * (2.0**-21 + 2.0**-43), 5_000_000
+
+    found = multiply([np.full(rows, value)])
+
+    assert fractions(found.squares) == [rows * Fraction(value) ** 2]
+    assert fractions(found.sums) == [rows * Fraction(value)]
 
 
 def test_cancelling_numbers_leave_nothing() -> None:

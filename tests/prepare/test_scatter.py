@@ -114,6 +114,13 @@ def test_columns_that_are_constant_in_each_class_have_no_scatter() -> None:
     assert ClassScatter(("x",), "k").of(frame).within.tolist() == [[0.0]]
 
 
+def test_scatter_of_few_digits_is_rounded_once() -> None:
+    """Whole numbers whose class means are no whole numbers lose nothing."""
+    frame = pl.DataFrame({"x": [0, 0, 1, 0, 0, 1], "k": ["a", "a", "a", "b", "b", "b"]})
+
+    assert ClassScatter(("x",), "k").of(frame).within.tolist() == [[4 / 3]]
+
+
 @pytest.mark.parametrize("target", [[1, 2], [True, False], ["a", "b"], [1.0, 2.0]])
 def test_classes_can_be_of_several_types(target: list[Any]) -> None:
     """Numbers, truth values and texts name classes, which merge with classes of other parts."""

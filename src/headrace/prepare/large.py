@@ -59,8 +59,7 @@ class LargeNumbers:
             place, shift = exponents // _BITS - low, exponents % _BITS
             below, above = (values & _MASK) << shift, (values >> _BITS) << shift
             digits[place, every] += below & _MASK
-            # What the mask takes off is the sign that 64 full bits look like.
-            digits[place + 1, every] += ((below >> _BITS) & _MASK) + (above & _MASK)
+            digits[place + 1, every] += (below >> _BITS) + (above & _MASK)
             digits[place + 2, every] += above >> _BITS
         return _canonical(low, digits)
 
