@@ -34,8 +34,8 @@ class PCA(Projection):
     no part. Directions beyond the rank of the data have a variance of zero up to rounding. The fit needs two
     samples, and all their values: missing and infinite ones raise, and name the column. When applied, a
     missing value makes all components of its sample null, and an infinite one makes them infinite or null.
-    Whole numbers beyond 2**53 are exact in the fit, and rounded to float64 when applied. The state takes 16 to
-    32 bytes for each pair of columns, as a rule.
+    Whole numbers beyond 2**53 are exact in the fit, and rounded to float64 when applied. The state takes 16
+    to 32 bytes for each pair of columns, as a rule.
 
     Learned: `components_` of shape [components, columns], `explained_variance_`,
     `explained_variance_ratio_`, `mean_` by column, `n_components_` and `n_samples_`.
