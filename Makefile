@@ -31,17 +31,19 @@ format: $(STAMP) ## Format the code and mend what can be mended safely.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure the Parquet stream, the arrays, selections and indexes at full size; takes half an hour.
+bench: $(STAMP) ## Measure streams, arrays, selections, indexes and components at full size; takes half an hour.
 	$(BIN)/python benchmarks/stream_parquet.py
 	$(BIN)/python benchmarks/arrays.py
 	$(BIN)/python benchmarks/indexes.py
 	$(BIN)/python benchmarks/selection.py
+	$(BIN)/python benchmarks/reduce.py
 
 bench-short: $(STAMP) ## Measure all on little data.
 	$(BIN)/python benchmarks/stream_parquet.py --short
 	$(BIN)/python benchmarks/arrays.py --short
 	$(BIN)/python benchmarks/indexes.py --short
 	$(BIN)/python benchmarks/selection.py --short
+	$(BIN)/python benchmarks/reduce.py --short
 
 soak: $(STAMP) ## Run the tests marked slow.
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -76,3 +76,14 @@ def test_selections_are_measured(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for name in ("headrace / polars, wall", "random half, MB", "runs, MB"):
         assert name in done.stdout
+
+
+def test_components_are_measured(tmp_path: Path) -> None:
+    """The short form holds headrace's variances against scikit-learn's and measures what exact sums cost."""
+    command = [sys.executable, str(BENCHMARKS / "reduce.py"), "--short", "--json", str(tmp_path / "out.json")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["products"]["13 columns, float32, exact / BLAS"] > 0
+    assert found["components"]["13 columns, fit by headrace, s"] > 0

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from headrace.prepare.decode import DecodeImage, Tokens
     from headrace.prepare.encode import HashEncoder, OrdinalEncoder
     from headrace.prepare.onehot import MultiHot, OneHotEncoder
+    from headrace.prepare.reduce import LDA, PCA, IncrementalPCA, LinearDiscriminantAnalysis
     from headrace.prepare.scale import StandardScaler
     from headrace.prepare.target import TargetEncoder
     from headrace.selecting.folds import Fold, Folds
@@ -117,6 +118,7 @@ _MODULES = {
     "prepare.decode": ("DecodeImage", "Tokens"),
     "prepare.encode": ("HashEncoder", "OrdinalEncoder"),
     "prepare.onehot": ("MultiHot", "OneHotEncoder"),
+    "prepare.reduce": ("LDA", "PCA", "IncrementalPCA", "LinearDiscriminantAnalysis"),
     "prepare.scale": ("StandardScaler",),
     "prepare.target": ("TargetEncoder",),
     "selecting.folds": ("Fold", "Folds"),
@@ -138,6 +140,8 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 _OWN_NAMES = {"open": "open_dataset"}  # `open` would hide the builtin in its own module
 
 __all__ = [
+    "LDA",
+    "PCA",
     "ArrowOptions",
     "Batch",
     "BlockShuffle",
@@ -157,8 +161,10 @@ __all__ = [
     "Hdf5Options",
     "HeadraceError",
     "IdxOptions",
+    "IncrementalPCA",
     "Index",
     "JsonLinesOptions",
+    "LinearDiscriminantAnalysis",
     "LmdbOptions",
     "Loader",
     "Manifest",

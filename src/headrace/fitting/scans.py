@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.errors import HeadraceError
 from headrace.prepare.chain import Chain
@@ -104,7 +104,7 @@ class _Planner:
 
     def bind(self, place: int, step: PrepareStep) -> None:
         """Give a step the columns that come in, and ask what it needs to know if their values are known."""
-        if self.is_open and step.columns is None:
+        if self.is_open and not _are_listed(step.columns):
             self.waiting.append(step)
             return
         try:
@@ -134,6 +134,13 @@ class _Planner:
             return
         self.unknown |= set(after) - set(self.schema)
         self.schema = after
+
+
+def _are_listed(columns: Any) -> bool:
+    """Tell whether columns are named one by one, so that it does not matter which others there are."""
+    listed: Any = [columns] if isinstance(columns, str) else columns
+    is_list = isinstance(listed, (list, tuple))
+    return is_list and all(isinstance(name, str) and not name.startswith("^") for name in listed)
 
 
 def _narrowed(items: Sequence[Ask | PrepareStep]) -> tuple[tuple[Ask | PrepareStep, ...], frozenset[str]]:

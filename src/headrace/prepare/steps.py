@@ -5,6 +5,9 @@ STEPS: dict[str, str] = {
     "MultiHot": "onehot",
     "OneHotEncoder": "onehot",
     "OrdinalEncoder": "encode",
+    "IncrementalPCA": "reduce",
+    "LinearDiscriminantAnalysis": "reduce",
+    "PCA": "reduce",
     "StandardScaler": "scale",
     "TargetEncoder": "target",
 }
