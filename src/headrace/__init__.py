@@ -59,8 +59,17 @@ if TYPE_CHECKING:
     from headrace.planning.plan import Plan
     from headrace.planning.selection import Selection
     from headrace.planning.world import World
+    from headrace.prepare.clean import Cast, Replace
+    from headrace.prepare.constant import DropConstant
+    from headrace.prepare.cycles import Cyclic, DateParts
+    from headrace.prepare.dates import ParseDates
     from headrace.prepare.decode import DecodeImage, Tokens
+    from headrace.prepare.features import Cross, Expression, Polynomial
+    from headrace.prepare.functions import FunctionStep
+    from headrace.prepare.rules import FixInconsistent
     from headrace.prepare.scale import StandardScaler
+    from headrace.prepare.text import Casefold, RegexReplace, Strip
+    from headrace.prepare.windows import Lag, Rolling
     from headrace.selecting.folds import Fold, Folds
     from headrace.selecting.identity import Content
     from headrace.selecting.report import SplitReport
@@ -111,8 +120,17 @@ _MODULES = {
     "planning.plan": ("Plan",),
     "planning.selection": ("Selection",),
     "planning.world": ("World",),
+    "prepare.clean": ("Cast", "Replace"),
+    "prepare.constant": ("DropConstant",),
+    "prepare.cycles": ("Cyclic", "DateParts"),
+    "prepare.dates": ("ParseDates",),
     "prepare.decode": ("DecodeImage", "Tokens"),
+    "prepare.features": ("Cross", "Expression", "Polynomial"),
+    "prepare.functions": ("FunctionStep",),
+    "prepare.rules": ("FixInconsistent",),
     "prepare.scale": ("StandardScaler",),
+    "prepare.text": ("Casefold", "RegexReplace", "Strip"),
+    "prepare.windows": ("Lag", "Rolling"),
     "selecting.folds": ("Fold", "Folds"),
     "selecting.identity": ("Content",),
     "selecting.report": ("SplitReport",),
@@ -136,22 +154,32 @@ __all__ = [
     "Batch",
     "BlockShuffle",
     "Buckets",
+    "Casefold",
+    "Cast",
     "ChangedSourceError",
     "ClosedError",
     "Content",
     "CorruptSourceError",
+    "Cross",
     "CsvOptions",
+    "Cyclic",
     "Dataset",
+    "DateParts",
     "DecodeImage",
+    "DropConstant",
     "Executor",
+    "Expression",
     "FingerprintError",
+    "FixInconsistent",
     "Fold",
     "Folds",
+    "FunctionStep",
     "Hdf5Options",
     "HeadraceError",
     "IdxOptions",
     "Index",
     "JsonLinesOptions",
+    "Lag",
     "LmdbOptions",
     "Loader",
     "Manifest",
@@ -160,11 +188,16 @@ __all__ = [
     "MissingSourceError",
     "OptionError",
     "ParquetOptions",
+    "ParseDates",
     "Pipeline",
     "Plan",
+    "Polynomial",
     "PrepareError",
     "Processes",
     "Ragged",
+    "RegexReplace",
+    "Replace",
+    "Rolling",
     "RowGroup",
     "SchemaError",
     "Selection",
@@ -178,6 +211,7 @@ __all__ = [
     "Splits",
     "StandardScaler",
     "StateError",
+    "Strip",
     "TfRecordOptions",
     "Threads",
     "Tokens",

@@ -115,7 +115,7 @@ class _Planner:
             self.waiting.append(step)
             return
         asked = tuple(bound.requests(self.schema))
-        reads = {name for statistic in asked for name in statistic.reads} | set(bound.names)
+        reads = {name for statistic in asked for name in statistic.reads} | set(bound.reads)
         if not asked and not reads & self.unknown:
             self.ready[place] = bound.with_learned(bound.learn(self.schema, {}))
             self.apply(self.ready[place])
@@ -128,7 +128,7 @@ class _Planner:
 
     def _foretell(self, step: PrepareStep) -> None:
         after = step.unfitted_schema(self.schema)
-        self.unknown |= set(step.names)
+        self.unknown |= set(step.rewrites)
         if after is None:
             self.is_open = True
             return
@@ -157,7 +157,7 @@ def _needed_later(planner: _Planner, data: frozenset[str]) -> frozenset[str] | N
     for step in planner.waiting:
         try:
             bound = step.bound(planner.schema)
-            wanted |= frozenset(bound.names)
+            wanted |= frozenset(bound.reads)
             wanted |= {name for statistic in bound.requests(planner.schema) for name in statistic.reads}
         except HeadraceError:
             return None
