@@ -43,8 +43,8 @@ def refuse(series: pl.Series, failed: pl.Series, what: str, remedy: str) -> None
 
 
 _NAMED_TYPES = (
-    "Boolean Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float32 Float64 String Binary Categorical Date "
-    "Datetime Duration Time"
+    "Boolean Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float32 Float64 String Binary Categorical "
+    "Date Datetime Duration Time"
 )
 
 
@@ -127,7 +127,7 @@ class Cast(PrepareStep):
         except pl.exceptions.PolarsError as error:
             raise SchemaError(
                 f"Cast cannot make {self.dtype} of column `{series.name}` of type {series.dtype}; "
-                "text becomes dates by `ParseDates` and truth values by `Replace`, other values by `Expression`"
+                "text becomes dates by `ParseDates` and truth values by `Replace`, others by `Expression`"
             ) from error
         result = plain_values(result) if self.dtype.is_float() else result
         failed = known.is_not_null() & result.is_null()
@@ -252,7 +252,7 @@ class Replace(PrepareStep):
         if self.others == "raise":
             _, _, other = self._found(series)
             refuse(known, other, "are not in the mapping", 'add them to it, or take others="null"')
-        held = pl.String() if dtype == pl.Categorical or dtype == pl.Enum else dtype
+        held = pl.String() if isinstance(dtype, (pl.Categorical, pl.Enum)) else dtype
         old = pl.Series(list(pairs), dtype=known.dtype)
         new = pl.Series(list(pairs.values()), dtype=held)
         kept = known if self.others == "keep" else None

@@ -75,10 +75,11 @@ class ParseDates(PrepareStep):
         moment = pl.Series([datetime.datetime(2013, 11, 22, 20, 44, 55)])
         try:
             written = moment.dt.replace_time_zone("UTC" if has_offset else None).dt.strftime(text)
-            is_read = written.str.strptime(self._target, text, strict=False).null_count() == 0
+            read = written.str.strptime(self._target, text, strict=False)
+            is_read = read.cast(pl.Date).eq_missing(moment.cast(pl.Date)).all()
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise OptionError(
-                f"`format` must be one of dates, like '%Y-%m-%d', got {text!r}: {error}"
+                f"`format` must be one of dates, like '%Y-%m-%d', got {text!r}"
             ) from error
         if not is_read:
             raise OptionError(f"`format` must tell the whole date, like '%Y-%m-%d', got {text!r}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from headrace.errors import OptionError, PrepareError, SchemaError, check_whole
 from headrace.prepare.adding import AddingStep, Made
 from headrace.prepare.columns import check_elementwise
-from headrace.prepare.matching import kind_of_type
+from headrace.prepare.matching import kind_of_type, one_line
 from headrace.prepare.step import PrepareStep
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Expression(PrepareStep):
                 made.append(schema.to_frame().select(expression).columns)
             except pl.exceptions.PolarsError as error:
                 raise SchemaError(
-                    f"Expression: `{expression}` does not fit {schema.names()}: {error}"
+                    f"Expression: `{expression}` does not fit {schema.names()}: {one_line(error)}"
                 ) from error
             names = expression.meta.root_names()
             inputs.append(
@@ -147,7 +147,7 @@ class Expression(PrepareStep):
         try:
             result = rows.with_columns(chosen)
         except pl.exceptions.PolarsError as error:
-            raise PrepareError(f"Expression failed: {error}") from error
+            raise PrepareError(f"Expression failed: {one_line(error)}") from error
         return result.head(1) if frame.height == 1 else result
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from headrace.errors import OptionError, SchemaError
 from headrace.prepare.columns import Map
@@ -57,6 +57,30 @@ class FunctionStep(PrepareStep):
         """The function's module and name, by which a saved pipeline asks for it."""
         named = self.function if hasattr(self.function, "__qualname__") else type(self.function)
         return f"{named.__module__}.{named.__qualname__}"
+
+    def saved_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Name the function instead of storing it."""
+        return {**settings, "function": self.name}
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], functions: Mapping[str, Any]) -> Self:
+        """Take the function of the saved name.
+
+        Raises:
+            OptionError: It was not given, or is not the one that was saved.
+        """
+        given = dict(settings)
+        name, digest = given.pop("function"), given.pop("digest")
+        if name not in functions:
+            raise OptionError(
+                f"the pipeline calls `{name}`; give it by functions={{{name!r}: ...}}"
+            )
+        step = cls(functions[name], **given)
+        if step.digest != digest:
+            raise OptionError(
+                f"the function `{name}` is not the one that the pipeline was saved with; give that, or fit anew"
+            )
+        return step
 
     def treats(self, dtype: pl.DataType) -> bool:
         """The function may look at anything."""

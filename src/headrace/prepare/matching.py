@@ -63,7 +63,7 @@ def kind_of_type(dtype: pl.DataType) -> Kind | None:
         return "truth value"
     if dtype.is_integer() or dtype.is_float():
         return "number"
-    if dtype == pl.String or dtype == pl.Categorical or dtype == pl.Enum:
+    if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)):
         return "text"
     if dtype.is_temporal():
         return "time"
@@ -100,5 +100,10 @@ def plain_values(series: pl.Series) -> pl.Series:
 
     if series.dtype.is_float():
         return series.fill_nan(None)
-    is_category = series.dtype == pl.Categorical or series.dtype == pl.Enum
+    is_category = isinstance(series.dtype, (pl.Categorical, pl.Enum))
     return series.cast(pl.String) if is_category else series
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message without line breaks."""
+    return " ".join(str(error).split())

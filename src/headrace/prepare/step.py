@@ -83,10 +83,6 @@ class PrepareStep:
         """The columns that keep their name and change their values."""
         return self.names
 
-    def events(self, frame: pl.DataFrame) -> dict[str, dict[str, int]]:
-        """Count what the policies meet in a frame that comes in: by column, by event such as "invalid"."""
-        return {}
-
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame with the step applied; thread-safe. Needs what was learned."""
         programs: dict[str, list[Operation]] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.errors import OptionError
+from headrace.prepare.matching import one_line
 from headrace.prepare.step import PrepareStep
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class RegexReplace(TextStep):
             pl.Series([""]).str.replace_all(self.pattern, "")
         except pl.exceptions.PolarsError as error:
             raise OptionError(
-                f"`pattern` must be a regular expression, got {self.pattern!r}: {error}"
+                f"`pattern` must be a regular expression, got {self.pattern!r}: {one_line(error)}"
             ) from error
         known = {"0", *groups, *(str(number + 1) for number in range(len(groups)))}
         for match in _REFERENCE.finditer(self.replacement):

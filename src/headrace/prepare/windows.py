@@ -99,8 +99,8 @@ class GroupStep(AddingStep):
     def __post_init__(self) -> None:
         if not self.by_columns:
             raise OptionError(
-                f"{type(self).__name__} needs `by`, the columns that make a group: row groups are prepared one by "
-                "one, and only a group that lies within one can be looked at as a whole"
+                f"{type(self).__name__} needs `by`, the columns that make a group: row groups are prepared "
+                "one by one, and only a group that lies within one can be looked at as a whole"
             )
 
     @property
@@ -136,8 +136,8 @@ class GroupStep(AddingStep):
         divided = found[Groups(self.by_columns)].divided()
         if divided is not None:
             raise PrepareError(
-                f"{type(self).__name__}: each group must lie within one row group, but {divided} lies in several; "
-                f"write the data sorted by {list(self.by_columns)}, and cut row groups between groups"
+                f"{type(self).__name__}: a group must lie within one row group, but {divided} lies in "
+                f"several; write the data sorted by {list(self.by_columns)}, and cut row groups between groups"
             )
         return {}
 
