@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 import pytest
+from prepared import events, transform
 
 import headrace as hr
-from prepared import events, transform
 
 NAN, INF = math.nan, math.inf
 
@@ -66,9 +66,13 @@ def test_a_limit_is_within_the_range_in_every_type(dtype: Any) -> None:
 
 
 def test_units_are_converted() -> None:
-    """Values are multiplied by the factor of their unit, then moved; a value with no known unit breaks the rule."""
+    """Values are multiplied by their unit's factor, then moved; one of no known unit breaks the rule."""
     frame = pl.DataFrame(
-        {"t": [20.0, 68.0, NAN, 20.0, 5.0, None], "i": [1, 50, 3, 4, 5, 6], "unit": ["C", "F", "F", "K", None, None]}
+        {
+            "t": [20.0, 68.0, NAN, 20.0, 5.0, None],
+            "i": [1, 50, 3, 4, 5, 6],
+            "unit": ["C", "F", "F", "K", None, None],
+        }
     )
     step = hr.FixInconsistent(convert={"C": 1, "F": (5 / 9, -160 / 9)}, unit_column="unit")
 
@@ -123,7 +127,10 @@ def test_violations_can_be_refused(settings: dict[str, Any], reason: str) -> Non
     frame = pl.DataFrame({"x": ["a", "b", "c"], "n": [1, 2, 3], "unit": ["a", "b", "a"]})
 
     with pytest.raises(hr.PrepareError, match=reason):
-        transform(frame.select("n") if "ranges" in settings else frame, hr.FixInconsistent(**settings, on_violation="raise"))
+        transform(
+            frame.select("n") if "ranges" in settings else frame,
+            hr.FixInconsistent(**settings, on_violation="raise"),
+        )
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,10 @@ class AddingStep(PrepareStep):
         step = self.with_learned({"made_": kept, "inputs_": inputs, "columns_": columns})
         return step, (wanted - set(kept)) | needed
 
+    def inverse(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Leave the new columns out again."""
+        return frame.drop(self.made_, strict=False)
+
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame with the columns added; thread-safe."""
         return frame.with_columns(self.compute(frame))

@@ -181,8 +181,10 @@ class Replace(PrepareStep):
 
     def treats(self, dtype: pl.DataType) -> bool:
         """Columns are treated whose values can be equal to the keys."""
+        kinds = (kind_of(values, "`mapping`") for values in (self.mapping, self.mapping.values()))
+        meant = next((kind for kind in kinds if kind is not None), None)
         kind = kind_of_type(dtype)
-        return kind is not None and kind_of(self.mapping, "the keys of `mapping`") in (None, kind)
+        return kind is not None and meant in (None, kind)
 
     def unfitted_schema(self, schema: pl.Schema) -> pl.Schema:
         """Send no samples through the step."""

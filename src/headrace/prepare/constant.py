@@ -134,7 +134,3 @@ class DropConstant(PrepareStep):
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame without the constant columns; thread-safe."""
         return frame.drop(self.dropped_)
-
-    def events(self, frame: pl.DataFrame) -> dict[str, dict[str, int]]:
-        """Count samples of a column left out whose value is not the one that it had in the fit."""
-        return {}

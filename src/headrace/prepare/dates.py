@@ -78,9 +78,7 @@ class ParseDates(PrepareStep):
             read = written.str.strptime(self._target, text, strict=False)
             is_read = read.cast(pl.Date).eq_missing(moment.cast(pl.Date)).all()
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            raise OptionError(
-                f"`format` must be one of dates, like '%Y-%m-%d', got {text!r}"
-            ) from error
+            raise OptionError(f"`format` must be one of dates, like '%Y-%m-%d', got {text!r}") from error
         if not is_read:
             raise OptionError(f"`format` must tell the whole date, like '%Y-%m-%d', got {text!r}")
 

@@ -134,6 +134,10 @@ class Expression(PrepareStep):
         step = self.with_learned({"columns_": columns, **learned})
         return step, (wanted - frozenset(chain.from_iterable(made))) | needed
 
+    def inverse(self, frame: pl.DataFrame) -> pl.DataFrame | None:
+        """Leave the new columns out again; None if old ones were replaced."""
+        return None if self.replaced_ else frame.drop(self._made, strict=False)
+
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame with columns computed; thread-safe.
 
@@ -143,12 +147,25 @@ class Expression(PrepareStep):
         import polars as pl
 
         chosen = [self.expressions[place] for place in self.places_]
-        rows = pl.concat([frame, frame]) if frame.height == 1 else frame
         try:
-            result = rows.with_columns(chosen)
+            result = _plain_frame(frame).with_columns(chosen)
         except pl.exceptions.PolarsError as error:
             raise PrepareError(f"Expression failed: {one_line(error)}") from error
         return result.head(1) if frame.height == 1 else result
+
+
+def _plain_frame(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame of whole columns, with one row twice.
+
+    Polars computes otherwise, to the last bit, for one row, for a chunk of one row and for a column that it
+    keeps as one repeated value.
+    """
+    import polars as pl
+
+    columns = frame.get_columns()
+    if frame.height == 1:
+        columns = [pl.concat([series, series]) for series in columns]
+    return pl.DataFrame([series.rechunk() for series in columns])
 
 
 @dataclass(frozen=True)

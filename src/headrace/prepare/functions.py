@@ -72,13 +72,11 @@ class FunctionStep(PrepareStep):
         given = dict(settings)
         name, digest = given.pop("function"), given.pop("digest")
         if name not in functions:
-            raise OptionError(
-                f"the pipeline calls `{name}`; give it by functions={{{name!r}: ...}}"
-            )
+            raise OptionError(f"the pipeline calls `{name}`; give it by functions={{{name!r}: ...}}")
         step = cls(functions[name], **given)
         if step.digest != digest:
             raise OptionError(
-                f"the function `{name}` is not the one that the pipeline was saved with; give that, or fit anew"
+                f"the function `{name}` is not the one that was saved; give that one, or fit anew"
             )
         return step
 

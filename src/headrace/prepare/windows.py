@@ -137,7 +137,7 @@ class GroupStep(AddingStep):
         if divided is not None:
             raise PrepareError(
                 f"{type(self).__name__}: a group must lie within one row group, but {divided} lies in "
-                f"several; write the data sorted by {list(self.by_columns)}, and cut row groups between groups"
+                f"several; sort the data by {list(self.by_columns)}, and cut row groups between groups"
             )
         return {}
 
