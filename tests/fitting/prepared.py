@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,21 @@ def assert_same_everywhere(frame: pl.DataFrame, *steps: PrepareStep, folder: Pat
         with prepared.loader(batch_size=4, output="arrow", threads=0) as loader:
             batches = [pl.from_arrow(batch) for batch in loader]
         assert bits(pl.concat(batches).select(whole.columns)) == bits(whole)
+    assert_same_elsewhere(frame, pipe, folder)
     return whole
+
+
+def assert_same_elsewhere(frame: pl.DataFrame, pipe: hr.Pipeline, folder: Path) -> None:
+    """Hold a pipeline against itself in a file and in another process, by values and by fingerprint."""
+    whole, ds = pipe.transform(frame), hr.from_polars(frame)
+    functions = {step.name: step.function for step in pipe.steps if isinstance(step, hr.FunctionStep)}
+    pipe.save(folder / "pipe.json")
+    loaded = hr.Pipeline.load(folder / "pipe.json", functions=functions)
+    loaded.save(folder / "again.json")
+    assert (folder / "again.json").read_bytes() == (folder / "pipe.json").read_bytes()
+    for step in (loaded.step, pickle.loads(pickle.dumps(pipe.step))):
+        assert bits(step.apply(frame)) == bits(whole)
+        assert ds.prepare(step).recipe.fingerprint == ds.prepare(pipe).recipe.fingerprint
 
 
 def columns_read(frame: pl.DataFrame, step: PrepareStep, *wanted: str) -> tuple[str, ...]:

@@ -169,12 +169,15 @@ def test_replace_keeps_categories() -> None:
     """Categories are compared as text; an enumeration must list the new value."""
     frame = pl.DataFrame({"x": ["a", "b", None]}, schema={"x": pl.Enum(["a", "b"])})
 
-    after = transform(frame, hr.Replace({"a": "b"}))["x"]
+    after = hr.Replace({"a": "b"}).bound(frame.schema).apply(frame)["x"]
 
     assert after.to_list() == ["b", "b", None]
     assert after.dtype == pl.Enum(["a", "b"])
     with pytest.raises(hr.SchemaError, match="'z' is none of type Enum"):
-        transform(frame, hr.Replace({"a": "z"}))
+        hr.Replace({"a": "z"}).bound(frame.schema).apply(frame)
+    categories = frame.cast(pl.Categorical)
+    assert transform(categories, hr.Replace({"a": "z"}))["x"].to_list() == ["z", "b", None]
+    assert transform(categories, hr.Replace({"a": "z"}))["x"].dtype == pl.Categorical
 
 
 @pytest.mark.parametrize("mapping", [{}, {"a": 1, 2: 3}, {"a": 1, "b": "x"}, {"a": [1]}, ["a"]])

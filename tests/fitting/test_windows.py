@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prepared import assert_foretold, bits, columns_read, events, fit, transform
+from prepared import assert_foretold, assert_same_elsewhere, bits, columns_read, events, fit, transform
 
 import headrace as hr
 
@@ -113,6 +113,7 @@ def test_groups_within_row_groups_give_what_the_whole_table_gives(step: Any, tmp
             batches = pl.concat([pl.from_arrow(batch) for batch in loader]).sort("sample_id")
         assert bits(batches.select(whole.columns)) == bits(whole)
     assert_foretold(FRAME, step)
+    assert_same_elsewhere(FRAME, pipe, tmp_path)
 
 
 @pytest.mark.parametrize("step", [hr.Lag(by="store"), hr.Rolling(2, by="store", columns="sold")])
@@ -144,6 +145,17 @@ def test_only_the_samples_of_the_fit_are_looked_at(tmp_path: Path) -> None:
     nowhere = hr.open(tmp_path / "y.parquet")
     pipe = hr.Pipeline([hr.Lag(by="store", columns="sold")]).fit(nowhere, progress=False)
     assert nowhere.prepare(pipe).to_polars()["sold_lag_1"].null_count() == 10
+
+
+def test_a_divided_group_is_found_behind_a_cache(tmp_path: Path) -> None:
+    """What a fit keeps of a shard is cut into row groups again, so that a second attempt is refused too."""
+    path = tmp_path / "x.parquet"
+    FRAME.write_parquet(path, row_group_size=4)
+    steps = [hr.StandardScaler(columns="sold"), hr.Lag(by="store", columns="sold")]
+
+    for _ in range(2):
+        with pytest.raises(hr.PrepareError, match="lies in several"):
+            hr.Pipeline(steps).fit(hr.open(path), cache=tmp_path / "kept", progress=False)
 
 
 def test_groups_that_a_step_before_makes_are_looked_at() -> None:

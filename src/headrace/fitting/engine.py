@@ -171,7 +171,8 @@ def _run(
             if entry is None:
                 found, frames = _together(list(islice(followed, len(share.parts))))
             else:
-                found, frames = entry.states, None if entry.kept is None else [entry.kept]
+                found = entry.states
+                frames = None if entry.kept is None else list(_row_groups(entry.kept, share.parts))
             nbytes += sum(frame.estimated_size() for frame in frames or ())
             fits = frames is not None and nbytes <= options.memory_limit
             if shelf is not None and entry is None:
@@ -193,6 +194,15 @@ def _key(share: _Share, recipe: Recipe, scan: Scan) -> str:
 
 def _together(results: Sequence[tuple[States, pl.DataFrame]]) -> tuple[States, list[pl.DataFrame]]:
     return _merged(states for states, _ in results), [frame for _, frame in results]
+
+
+def _row_groups(frame: pl.DataFrame, parts: Sequence[Part]) -> Iterator[pl.DataFrame]:
+    """Cut what was kept of a shard into its row groups again, which steps see one by one."""
+    begin = 0
+    for part in parts:
+        rows = part.row_group.rows if part.rows is None else len(part.rows)
+        yield frame.slice(begin, rows)
+        begin += rows
 
 
 def _read(reader: Recipe, scan: Scan, later: frozenset[str], part: Part) -> tuple[States, pl.DataFrame]:
