@@ -238,6 +238,22 @@ def test_constant_columns_are_told_over_row_groups(size: int, tmp_path: Path) ->
         assert pipe.steps[0].dropped_ == ["same", "text", "some", "null", "zero"]
 
 
+def test_what_is_found_of_constants_can_be_kept(tmp_path: Path) -> None:
+    """Shards whose states were kept are not read again, and the same columns are dropped; of dates too."""
+    frame = CONSTANTS.with_columns(day=pl.lit(datetime.date(2013, 1, 1)), when=pl.Series([None, "a", "b"]))
+    paths = [tmp_path / f"{row}.parquet" for row in range(3)]
+    for row, path in enumerate(paths):
+        frame.slice(row, 1).write_parquet(path)
+    pipe = hr.Pipeline([hr.DropConstant(missing_is_value=True)])
+
+    found = [
+        pipe.fit(hr.open(paths), cache=tmp_path / "kept", progress=False).steps[0].dropped_ for _ in range(2)
+    ]
+
+    assert pipe.fit_report.row_groups == 0
+    assert found == [["same", "text", "null", "zero", "day"]] * 2
+
+
 def test_a_table_of_constants_is_refused() -> None:
     """At least one column must be left."""
     with pytest.raises(hr.PrepareError, match=r"must leave a column.*\['a'\]"):

@@ -156,6 +156,20 @@ def test_a_divided_group_is_found_behind_a_cache(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(hr.PrepareError, match="lies in several"):
             hr.Pipeline(steps).fit(hr.open(path), cache=tmp_path / "kept", progress=False)
+        with pytest.raises(hr.PrepareError, match="lies in several"):
+            hr.Pipeline(steps[1:]).fit(hr.open(path), cache=tmp_path / "other", progress=False)
+
+
+def test_a_scan_for_a_window_reads_what_the_scan_before_has_kept(tmp_path: Path) -> None:
+    """A lag of scaled numbers waits for the scale; what it needs is kept, so the data is read once."""
+    path = tmp_path / "x.parquet"
+    FRAME.sort("store").write_parquet(path, row_group_size=3)
+    steps = [hr.StandardScaler(columns="sold"), hr.Lag(by="day", columns="sold")]
+    one_each = hr.open(path).filter(pl.col("store") == 1)
+
+    report = hr.Pipeline(steps).fit(one_each, progress=False).fit_report
+
+    assert (report.scans, report.row_groups) == (1, 1)
 
 
 def test_groups_that_a_step_before_makes_are_looked_at() -> None:
