@@ -250,6 +250,9 @@ def test_the_census_is_cleaned_to_its_documented_counts() -> None:
     assert [frame.height for frame in frames] == [32_561, 16_281]
     missing = [frame.select(pl.any_horizontal(pl.all().is_null()).sum()).item() for frame in frames]
     assert missing == [2_399, 1_221]
+    report = pipe.report(train).filter(step="2: Replace", event="replaced")
+    nulls = {name: frames[0][name].null_count() for name in frames[0].columns}
+    assert dict(report.select("column", "count").rows()) == {name: n for name, n in nulls.items() if n}
     both = pl.concat(frames)
     assert {name for name in both.columns if both[name].null_count()} == {
         "workclass",

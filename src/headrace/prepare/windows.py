@@ -136,8 +136,8 @@ class GroupStep(AddingStep):
         divided = found[Groups(self.by_columns)].divided()
         if divided is not None:
             raise PrepareError(
-                f"{type(self).__name__}: a group must lie within one row group, but {divided} lies in "
-                f"several; sort the data by {list(self.by_columns)}, and cut row groups between groups"
+                f"{type(self).__name__}: a group must lie within one row group, but {divided} lies in several; "
+                f"sort the data by {list(self.by_columns)}, and write whole groups to each row group or file"
             )
         return {}
 
