@@ -82,3 +82,5 @@ def assert_foretold(frame: pl.DataFrame, step: PrepareStep) -> None:
     after = pipe.transform(frame)
     assert foretold is None or foretold == after.schema
     assert pipe.steps[0].outputs(tuple(frame.columns)) == tuple(after.columns)
+    for wanted in (frozenset(after.columns), *(frozenset([name]) for name in after.columns)):
+        assert pipe.steps[0].narrowed(wanted)[1] <= set(frame.columns)

@@ -120,6 +120,7 @@ def test_cast_refuses_lists() -> None:
         ([0, 1, 2, None], {0: None, 2: 5}, [None, 1, 5, None], 2),
         ([0.0, -0.0, NAN, 2.5], {0: 9, None: 7.5}, [9.0, 9.0, 7.5, 2.5], 3),
         ([1, 2], {1.5: 3, 1: 4, 300: 5}, [4, 2], 1),
+        ([2.0**53], {2**53 + 1: 0}, [2.0**53], 0),
         ([True, False, None], {False: None}, [True, None, None], 1),
         (["a", "b"], {"c": "d"}, ["a", "b"], 0),
         ([datetime.date(2013, 1, 1)], {datetime.date(2013, 1, 1): None}, [None], 1),

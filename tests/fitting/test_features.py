@@ -107,6 +107,15 @@ def test_expressions_see_the_columns_that_come_in() -> None:
     assert transform(frame, step).to_dict(as_series=False) == {"a": [11, 22], "b": [2, 4], "c": [1, 2]}
 
 
+def test_columns_made_of_no_other_are_added() -> None:
+    """A constant, and the ones of a polynomial, need no column but one that carries the rows."""
+    step = hr.Polynomial(include_bias=True)
+
+    assert transform(FRAME, hr.Expression(one=pl.lit(1, pl.Int8)))["one"].to_list() == [1] * FRAME.height
+    assert columns_read(FRAME, hr.Expression(one=pl.lit(1, pl.Int8)), "one") == ("a",)
+    assert columns_read(FRAME, step, "1") == ("a",)
+
+
 def test_computed_floats_take_the_dtype_of_the_pipeline() -> None:
     """New numbers are float32 by default; a column that only passes keeps its type."""
     frame = pl.DataFrame({"a": [1.5], "b": [2.5]})

@@ -136,8 +136,8 @@ class GroupStep(AddingStep):
         divided = found[Groups(self.by_columns)].divided()
         if divided is not None:
             raise PrepareError(
-                f"{type(self).__name__}: a group must lie within one row group, but {divided} lies in several; "
-                f"sort the data by {list(self.by_columns)}, and write whole groups to each row group or file"
+                f"{type(self).__name__}: a group must lie within one row group, but {divided} lies in "
+                f"several; sort the data by {list(self.by_columns)}, and write whole groups to a row group"
             )
         return {}
 
@@ -187,8 +187,8 @@ class Lag(GroupStep):
     The first n samples of a group get null. Values keep their type.
 
     Row groups are prepared one by one. So each group must lie within one row group, which the fit makes sure
-    of for the samples that it sees. Data that is prepared later must be laid out alike; who serves single rows
-    gives the rows before them too, as one frame. A fit looks at the samples of its part alone, but data is
+    of for the samples that it sees. Data that is prepared later must be laid out alike; who serves single
+    rows gives the rows before them too, as one frame. A fit looks at the samples of its part alone, but data is
     prepared with all rows of a row group: parts should keep groups whole, as `split(by=...)` with the same
     columns does.
 
@@ -331,7 +331,7 @@ class Rolling(GroupStep):
                 count[now] += is_known
             result = total / count if self.function == "mean" else total
         needed = self.window if self.min_samples is None else self.min_samples
-        return np.where((count >= needed) & (places >= 0), result, np.nan)
+        return np.where(count >= needed, result, np.nan)
 
     def events(self, frame: pl.DataFrame) -> dict[str, dict[str, int]]:
         """Count samples with too few values."""
