@@ -186,11 +186,11 @@ class Lag(GroupStep):
 
     The first n samples of a group get null. Values keep their type.
 
-    Row groups are prepared one by one. So each group must lie within one row group, which the fit makes sure
-    of for the samples that it sees. Data that is prepared later must be laid out alike; who serves single
-    rows gives the rows before them too, as one frame. A fit looks at the samples of its part alone, but data is
-    prepared with all rows of a row group: parts should keep groups whole, as `split(by=...)` with the same
-    columns does.
+    Row groups are prepared one by one. So each group must lie within one row group, which the fit makes
+    sure of for the samples that it sees. Data that is prepared later must be laid out alike; who serves
+    single rows gives the rows before them too, as one frame. A fit looks at the samples of its part alone,
+    but data is prepared with all rows of a row group: parts should keep groups whole, as `split(by=...)`
+    with the same columns does.
 
     Events: "no_earlier", by new column: samples that have too few before them, or no group.
 
