@@ -59,12 +59,22 @@ if TYPE_CHECKING:
     from headrace.planning.plan import Plan
     from headrace.planning.selection import Selection
     from headrace.planning.world import World
+    from headrace.prepare.clean import Cast, Replace
+    from headrace.prepare.constant import DropConstant
+    from headrace.prepare.cycles import Cyclic, DateParts
+    from headrace.prepare.dates import ParseDates
     from headrace.prepare.decode import DecodeImage, Tokens
     from headrace.prepare.encode import HashEncoder, OrdinalEncoder
     from headrace.prepare.onehot import MultiHot, OneHotEncoder
     from headrace.prepare.reduce import LDA, PCA, IncrementalPCA, LinearDiscriminantAnalysis
     from headrace.prepare.scale import StandardScaler
     from headrace.prepare.target import TargetEncoder
+    from headrace.prepare.features import Cross, Expression, Polynomial
+    from headrace.prepare.functions import FunctionStep
+    from headrace.prepare.rules import FixInconsistent
+    from headrace.prepare.scale import StandardScaler
+    from headrace.prepare.text import Casefold, RegexReplace, Strip
+    from headrace.prepare.windows import Lag, Rolling
     from headrace.selecting.folds import Fold, Folds
     from headrace.selecting.identity import Content
     from headrace.selecting.report import SplitReport
@@ -115,12 +125,22 @@ _MODULES = {
     "planning.plan": ("Plan",),
     "planning.selection": ("Selection",),
     "planning.world": ("World",),
+    "prepare.clean": ("Cast", "Replace"),
+    "prepare.constant": ("DropConstant",),
+    "prepare.cycles": ("Cyclic", "DateParts"),
+    "prepare.dates": ("ParseDates",),
     "prepare.decode": ("DecodeImage", "Tokens"),
     "prepare.encode": ("HashEncoder", "OrdinalEncoder"),
     "prepare.onehot": ("MultiHot", "OneHotEncoder"),
     "prepare.reduce": ("LDA", "PCA", "IncrementalPCA", "LinearDiscriminantAnalysis"),
     "prepare.scale": ("StandardScaler",),
     "prepare.target": ("TargetEncoder",),
+    "prepare.features": ("Cross", "Expression", "Polynomial"),
+    "prepare.functions": ("FunctionStep",),
+    "prepare.rules": ("FixInconsistent",),
+    "prepare.scale": ("StandardScaler",),
+    "prepare.text": ("Casefold", "RegexReplace", "Strip"),
+    "prepare.windows": ("Lag", "Rolling"),
     "selecting.folds": ("Fold", "Folds"),
     "selecting.identity": ("Content",),
     "selecting.report": ("SplitReport",),
@@ -146,18 +166,27 @@ __all__ = [
     "Batch",
     "BlockShuffle",
     "Buckets",
+    "Casefold",
+    "Cast",
     "ChangedSourceError",
     "ClosedError",
     "Content",
     "CorruptSourceError",
+    "Cross",
     "CsvOptions",
+    "Cyclic",
     "Dataset",
+    "DateParts",
     "DecodeImage",
+    "DropConstant",
     "Executor",
+    "Expression",
     "FingerprintError",
+    "FixInconsistent",
     "Fold",
     "Folds",
     "HashEncoder",
+    "FunctionStep",
     "Hdf5Options",
     "HeadraceError",
     "IdxOptions",
@@ -165,6 +194,7 @@ __all__ = [
     "Index",
     "JsonLinesOptions",
     "LinearDiscriminantAnalysis",
+    "Lag",
     "LmdbOptions",
     "Loader",
     "Manifest",
@@ -176,11 +206,16 @@ __all__ = [
     "OptionError",
     "OrdinalEncoder",
     "ParquetOptions",
+    "ParseDates",
     "Pipeline",
     "Plan",
+    "Polynomial",
     "PrepareError",
     "Processes",
     "Ragged",
+    "RegexReplace",
+    "Replace",
+    "Rolling",
     "RowGroup",
     "SchemaError",
     "Selection",
@@ -195,6 +230,7 @@ __all__ = [
     "StandardScaler",
     "StateError",
     "TargetEncoder",
+    "Strip",
     "TfRecordOptions",
     "Threads",
     "Tokens",

@@ -173,7 +173,8 @@ def _run(
             if entry is None:
                 found, frames = _together(list(islice(followed, len(share.parts))), options)
             else:
-                found, frames = entry.states, None if entry.kept is None else [entry.kept]
+                found = entry.states
+                frames = None if entry.kept is None else list(_row_groups(entry.kept, share.parts))
             nbytes += sum(frame.estimated_size() for frame in frames or ())
             fits = frames is not None and nbytes <= options.memory_limit
             if shelf is not None and entry is None:
@@ -200,6 +201,15 @@ def _together(
 ) -> tuple[States, list[pl.DataFrame]]:
     states = merge_states((states for states, _ in results), options.memory_limit)
     return states, [frame for _, frame in results]
+
+
+def _row_groups(frame: pl.DataFrame, parts: Sequence[Part]) -> Iterator[pl.DataFrame]:
+    """Cut what was kept of a shard into its row groups again, which steps see one by one."""
+    begin = 0
+    for part in parts:
+        rows = part.row_group.rows if part.rows is None else len(part.rows)
+        yield frame.slice(begin, rows)
+        begin += rows
 
 
 def _read(reader: Recipe, scan: Scan, later: frozenset[str], part: Part) -> tuple[States, pl.DataFrame]:

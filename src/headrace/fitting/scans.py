@@ -84,7 +84,7 @@ class _Planner:
         schema: What comes to the next step, as far as it can be told.
         items: What the scan does.
         ready: Steps that turned out to need no statistics, by place.
-        waiting: Steps that this scan cannot fit.
+        waiting: Steps that this scan cannot fit, and what they read, as far as it can be told.
         unknown: Columns whose values are not known before this scan is over.
         is_open: Whether there are columns of which not even the names are known.
     """
@@ -93,7 +93,7 @@ class _Planner:
         self.schema = schema
         self.items: list[Ask | PrepareStep] = []
         self.ready: dict[int, PrepareStep] = {}
-        self.waiting: list[PrepareStep] = []
+        self.waiting: list[tuple[PrepareStep, frozenset[str] | None]] = []
         self.unknown: set[str] = set()
         self.is_open = False
 
@@ -105,30 +105,30 @@ class _Planner:
     def bind(self, place: int, step: PrepareStep) -> None:
         """Give a step the columns that come in, and ask what it needs to know if their values are known."""
         if self.is_open and not _are_listed(step.columns):
-            self.waiting.append(step)
+            self.waiting.append((step, None))
             return
         try:
             bound = step.bound(self.schema)
         except HeadraceError:
             if not self.is_open:
                 raise
-            self.waiting.append(step)
+            self.waiting.append((step, None))
             return
         asked = tuple(bound.requests(self.schema))
-        reads = {name for statistic in asked for name in statistic.reads} | set(bound.names)
+        reads = _reads(bound, asked)
         if not asked and not reads & self.unknown:
             self.ready[place] = bound.with_learned(bound.learn(self.schema, {}))
             self.apply(self.ready[place])
             return
         if reads & self.unknown:
-            self.waiting.append(bound)
+            self.waiting.append((bound, reads))
         else:
             self.items.append(Ask(place, bound, asked, self.schema))
         self._foretell(bound)
 
     def _foretell(self, step: PrepareStep) -> None:
         after = step.unfitted_schema(self.schema)
-        self.unknown |= set(step.names)
+        self.unknown |= set(step.rewrites)
         if after is None:
             self.is_open = True
             return
@@ -161,14 +161,18 @@ def _narrowed(items: Sequence[Ask | PrepareStep]) -> tuple[tuple[Ask | PrepareSt
 def _needed_later(planner: _Planner, data: frozenset[str]) -> frozenset[str] | None:
     """Name the columns that the data must yield for the steps that wait; None if that cannot be told yet."""
     wanted: frozenset[str] = frozenset()
-    for step in planner.waiting:
+    for step, reads in planner.waiting:
         try:
-            bound = step.bound(planner.schema)
-            wanted |= frozenset(bound.names)
-            wanted |= {name for statistic in bound.requests(planner.schema) for name in statistic.reads}
+            bound = step.bound(planner.schema) if reads is None else step
+            wanted |= reads or _reads(bound, bound.requests(planner.schema))
         except HeadraceError:
             return None
     for item in reversed(planner.items):
         if not isinstance(item, Ask):
             _, wanted = item.narrowed(wanted)
     return wanted if wanted <= data else None
+
+
+def _reads(step: PrepareStep, asked: Sequence[Statistic]) -> frozenset[str]:
+    """Name the columns that a step looks at, in the fit and after it."""
+    return frozenset(step.reads) | {name for statistic in asked for name in statistic.reads}

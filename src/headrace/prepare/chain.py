@@ -38,7 +38,7 @@ class Chain:
     def output_names(self, names: Names) -> Names:
         """Follow the names through the steps."""
         for step in self.steps:
-            missing = [name for name in step.names if name not in names]
+            missing = [name for name in step.reads if name not in names]
             if missing:
                 raise UnknownColumnError.from_names(missing, names, f"{type(step).__name__}:")
             names = step.outputs(names)
@@ -83,7 +83,7 @@ class Chain:
                 for name, more in operations.items():
                     waiting.setdefault(name, []).extend(more)
             if step.makes_floats:
-                made |= set(step.names) | (set(frame.columns) - set(before))
+                made |= set(step.rewrites) | (set(frame.columns) - set(before))
         frame = run_programs(frame, waiting)
         if not is_last:
             return frame
@@ -92,9 +92,10 @@ class Chain:
         return frame.with_columns(pl.col(changed).cast(kind)) if changed else frame
 
     def _check_types(self, step: PrepareStep, frame: pl.DataFrame) -> None:
+        missing = [name for name in step.reads if name not in frame.columns]
+        if missing:
+            raise UnknownColumnError.from_names(missing, frame.columns, f"{type(step).__name__}:")
         for name in step.names:
-            if name not in frame.columns:
-                raise UnknownColumnError.from_names([name], frame.columns, f"{type(step).__name__}:")
             if not step.treats(frame.schema[name]):
                 raise SchemaError(
                     f"{type(step).__name__} cannot treat column `{name}` of type {frame.schema[name]}"
@@ -107,6 +108,8 @@ def _operations(
     """Write a step as operations on numbers; None if it has to see the frame."""
     import polars as pl
 
+    if not step.names:  # a step that treats no column may still add some
+        return None
     operations: dict[str, list[Operation]] = {}
     for name in step.names:
         dtype = pl.Float64() if name in waiting else frame.schema[name]

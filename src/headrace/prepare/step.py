@@ -81,6 +81,16 @@ class PrepareStep:
         """Whether floats that come out are new numbers, which take the pipeline's dtype."""
         return False
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that `apply` looks at: those that are treated, where a step does not name more."""
+        return self.names
+
+    @property
+    def rewrites(self) -> tuple[str, ...]:
+        """The columns that keep their name and change their values."""
+        return self.names
+
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame with the step applied; thread-safe. Needs what was learned."""
         programs: dict[str, list[Operation]] = {}
