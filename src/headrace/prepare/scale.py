@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headrace.errors import PrepareError
-from headrace.prepare.programs import Affine, Operation
+from headrace.prepare.operations import Affine, Operation
 from headrace.prepare.statistics import Moments, MomentsState, Statistic
 from headrace.prepare.step import Found, PrepareStep
 
