@@ -60,8 +60,13 @@ if TYPE_CHECKING:
     from headrace.planning.plan import Plan
     from headrace.planning.selection import Selection
     from headrace.planning.world import World
+    from headrace.prepare.bins import Bucketize, KBinsDiscretizer
+    from headrace.prepare.clip import ClipOutliers
     from headrace.prepare.decode import DecodeImage, Tokens
-    from headrace.prepare.scale import StandardScaler
+    from headrace.prepare.fill import FillMissing, MissingIndicator
+    from headrace.prepare.normalize import Normalizer
+    from headrace.prepare.scale import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+    from headrace.prepare.transforms import Log, PowerTransformer, QuantileTransformer
     from headrace.selecting.folds import Fold, Folds
     from headrace.selecting.identity import Content
     from headrace.selecting.report import SplitReport
@@ -114,7 +119,12 @@ _MODULES = {
     "planning.selection": ("Selection",),
     "planning.world": ("World",),
     "prepare.decode": ("DecodeImage", "Tokens"),
-    "prepare.scale": ("StandardScaler",),
+    "prepare.bins": ("Bucketize", "KBinsDiscretizer"),
+    "prepare.clip": ("ClipOutliers",),
+    "prepare.fill": ("FillMissing", "MissingIndicator"),
+    "prepare.normalize": ("Normalizer",),
+    "prepare.scale": ("MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler"),
+    "prepare.transforms": ("Log", "PowerTransformer", "QuantileTransformer"),
     "selecting.folds": ("Fold", "Folds"),
     "selecting.identity": ("Content",),
     "selecting.report": ("SplitReport",),
@@ -137,8 +147,10 @@ __all__ = [
     "ArrowOptions",
     "Batch",
     "BlockShuffle",
+    "Bucketize",
     "Buckets",
     "ChangedSourceError",
+    "ClipOutliers",
     "ClosedError",
     "Content",
     "CorruptSourceError",
@@ -146,6 +158,7 @@ __all__ = [
     "Dataset",
     "DecodeImage",
     "Executor",
+    "FillMissing",
     "FingerprintError",
     "Fold",
     "Folds",
@@ -154,20 +167,29 @@ __all__ = [
     "IdxOptions",
     "Index",
     "JsonLinesOptions",
+    "KBinsDiscretizer",
     "LmdbOptions",
     "Loader",
+    "Log",
     "Manifest",
+    "MaxAbsScaler",
     "MemoryLimitError",
+    "MinMaxScaler",
     "MissingDependencyError",
+    "MissingIndicator",
     "MissingSourceError",
+    "Normalizer",
     "OptionError",
     "ParquetOptions",
     "Pipeline",
     "Plan",
+    "PowerTransformer",
     "PrecisionWarning",
     "PrepareError",
     "Processes",
+    "QuantileTransformer",
     "Ragged",
+    "RobustScaler",
     "RowGroup",
     "SchemaError",
     "Selection",

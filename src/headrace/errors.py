@@ -155,7 +155,6 @@ class PrecisionWarning(UserWarning):
     """Whole numbers beyond 2**53 became floats, which lose digits of them."""
 
 
-
 def check_whole(name: str, value: object, least: int | None = None) -> int:
     """Return a whole number, or refuse what is none or lies below the least.
 

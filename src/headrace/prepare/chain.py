@@ -77,7 +77,7 @@ class Chain:
         if not is_last:
             return waiting.run()
         wanted = {"float16": pl.Float16(), "float32": pl.Float32(), "float64": pl.Float64()}[self.dtype]
-        return waiting.run({name: wanted for name in made})
+        return waiting.run(dict.fromkeys(made, wanted))
 
     def _check_types(self, step: PrepareStep, waiting: _Waiting) -> None:
         for name in step.names:

@@ -67,8 +67,8 @@ class Power:
 
     Attributes:
         lam: Its parameter lambda.
-        is_signed: Whether it is that of Yeo and Johnson; else that of Box and Cox, for which a value that is not
-            positive is an error.
+        is_signed: Whether it is that of Yeo and Johnson; else that of Box and Cox, for which a value that is
+            not positive is an error.
         inverse: Whether it is taken back; what no value is transformed to becomes missing.
     """
 
@@ -92,7 +92,7 @@ class Interpolate:
 
 @dataclass(frozen=True, slots=True)
 class NormalQuantile:
-    """Turn a share of the standard normal distribution into its quantile; shares are kept 1e-7 from 0 and 1."""
+    """Turn a share of the standard normal distribution into its quantile, kept 1e-7 from 0 and 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """What the operations of a program compute for one value, compiled.
 
-Logarithm, exponential and the normal distribution are made of the additions, products and quotients below, and
-not taken from a library of the machine, so that a value has the same bits on every machine, and for one row as
-for many. The logarithm and the exponential are right to about one unit in the last place.
+Logarithm, exponential and the normal distribution are made of the additions, products and quotients below,
+and not taken from a library of the machine, so that a value has the same bits on every machine, and for one
+row as for many. The logarithm and the exponential are right to about one unit in the last place.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ LN2_INVERSE = 1 / math.log(2)
 HALF_ROOT = 0.7071067811865476
 _SMALLEST_NORMAL = 2.2250738585072014e-308
 
-# The quantile function of the normal distribution (M. J. Wichura, Algorithm AS 241, 1988), coefficients from the
-# highest power down: for the middle, |p - 1/2| <= 0.425, and for the tails down to exp(-25).
+# The quantile function of the normal distribution (M. J. Wichura, Algorithm AS 241, 1988), coefficients
+# from the highest power down: for the middle, |p - 1/2| <= 0.425, and for the tails down to exp(-25).
 MIDDLE_ABOVE = (
     2509.0809287301226727, 33430.575583588128105, 67265.770927008700853, 45921.953931549871457,
     13731.693765509461125, 1971.5909503065514427, 133.14166789178437745, 3.3871328727963666080,
@@ -42,7 +42,9 @@ TAIL_BELOW = (
     1.05075007164441684324e-9, 5.47593808499534494600e-4, 0.0151986665636164571966, 0.148103976427480074590,
     0.689767334985100004550, 1.67638483018380384940, 2.05319162663775882187, 1.0,
 )  # fmt: skip
-LEAST_SHARE = 1e-7 - 2.220446049250313e-16  # shares are kept this far from 0 and 1, whose quantiles are infinite
+LEAST_SHARE = (
+    1e-7 - 2.220446049250313e-16
+)  # shares are kept this far from 0 and 1, whose quantiles are infinite
 SERIES_TERMS, SERIES_END = 160, 8.3  # of the normal distribution, which is 1 in float64 beyond that end
 DENSITY_AT_0 = 0.3989422804014327
 
@@ -60,6 +62,7 @@ def _horner(x: Any, terms: Any) -> Any:
 
 @compiled
 def log_sum(x: Any, offset: Any) -> Any:
+    """Compute log(x + offset), precise also where the sum is near 1; NaN unless it is positive."""
     total = x + offset
     if not total > 0:
         return np.nan
@@ -84,6 +87,7 @@ def log_sum(x: Any, offset: Any) -> Any:
 
 @compiled
 def exp_less_1(x: Any) -> Any:
+    """Compute exp(x) - 1, precise also where x is near 0."""
     if x != x:
         return x
     if x > EXP_HIGHEST:
@@ -98,6 +102,7 @@ def exp_less_1(x: Any) -> Any:
 
 @compiled
 def normal_quantile(share: Any) -> Any:
+    """Compute a quantile of the standard normal distribution; shares are kept away from 0 and 1."""
     p = LEAST_SHARE if share < LEAST_SHARE else share
     p = 1 - LEAST_SHARE if p > 1 - LEAST_SHARE else p
     q = p - 0.5
@@ -111,6 +116,7 @@ def normal_quantile(share: Any) -> Any:
 
 @compiled
 def normal_share(x: Any) -> Any:
+    """Compute the share of the standard normal distribution below x, to about 1e-15."""
     bounded = -SERIES_END if x < -SERIES_END else x
     bounded = SERIES_END if bounded > SERIES_END else bounded
     square = bounded * bounded
@@ -133,6 +139,7 @@ def _lowered(y: Any, lam: Any) -> Any:
 
 @compiled
 def power(x: Any, lam: Any, is_signed: Any) -> Any:
+    """Compute the Yeo-Johnson (signed) or Box-Cox transform."""
     if not is_signed:
         return _raised(log_sum(x, 0.0), lam)
     return -_raised(log_sum(-x, 1.0), 2 - lam) if x < 0 else _raised(log_sum(x, 1.0), lam)
@@ -140,6 +147,7 @@ def power(x: Any, lam: Any, is_signed: Any) -> Any:
 
 @compiled
 def power_inverse(y: Any, lam: Any, is_signed: Any) -> Any:
+    """Take a power transform back; NaN where no value has that transform."""
     if not is_signed:
         return exp_less_1(_lowered(y, lam)) + 1
     return -exp_less_1(_lowered(-y, 2 - lam)) if y < 0 else exp_less_1(_lowered(y, lam))
@@ -160,6 +168,7 @@ def count_below(edges: Any, x: Any, with_equal: Any) -> Any:
 
 @compiled
 def interpolate(x: Any, xs: Any, ys: Any) -> Any:
+    """Read a piecewise linear curve; where points share an x, the middle of the first and last one's y."""
     if x != x:
         return x
     if x <= xs[0]:
@@ -174,6 +183,7 @@ def interpolate(x: Any, xs: Any, ys: Any) -> Any:
 
 @compiled
 def pick(x: Any, values: Any, first: Any) -> Any:
+    """Look up a whole number in a list that begins at `first`; NaN for what it has not."""
     place = x - first
     if not (place >= 0 and place < values.size and place == math.floor(place)):
         return np.nan

@@ -1,7 +1,8 @@
 """The compiled kernel of programs: a column's own memory in, values of any wanted type out, in one pass.
 
-A block of values at a time is read as float64 into memory that stays in the cache, every operation goes over it,
-and it is written out. The arithmetic is that of `program_reference`, operation by operation, without contraction.
+A block of values at a time is read as float64 into memory that stays in the cache, every operation goes over
+it, and it is written out. The arithmetic is that of `program_reference`, operation by operation, without
+contraction.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from headrace.prepare.program_functions import (
 
 KINDS = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 """The types that the kernel reads and writes, by number."""
-FILL, LIMIT, DROP, AFFINE, LOG, EXP, POWER, POWER_INVERSE, INTERPOLATE, QUANTILE, SHARE, BUCKET, PICK = range(13)
+FILL, LIMIT, DROP, AFFINE, LOG, EXP, POWER, POWER_INVERSE, INTERPOLATE, QUANTILE, SHARE, BUCKET, PICK = range(
+    13
+)
 
 _BLOCK = 1024  # values; a multiple of 8, so that a block begins with a byte of the bitmap
 _EXACT, _LONG = float(1 << 53), float(1 << 63)

@@ -1,8 +1,8 @@
 """What the operations of a program compute, in plain NumPy: the oracle of the compiled kernel.
 
-Logarithm, exponential and the normal distribution are made of the additions, products and quotients below, and
-not taken from a library of the machine, so that a value has the same bits on every machine, and for one row as
-for many. The logarithm and the exponential are right to about one unit in the last place.
+Logarithm, exponential and the normal distribution are made of the additions, products and quotients below,
+and not taken from a library of the machine, so that a value has the same bits on every machine, and for one
+row as for many. The logarithm and the exponential are right to about one unit in the last place.
 """
 
 from __future__ import annotations
@@ -92,7 +92,11 @@ def log_sum(x: Numbers, offset: float) -> Numbers:
 
 def exp_less_1(x: Numbers) -> Numbers:
     """Compute exp(x) - 1, precise also where x is near 0."""
-    bounded = np.where(x < constants.EXP_LOWEST, constants.EXP_LOWEST, np.where(x > constants.EXP_HIGHEST, constants.EXP_HIGHEST, x))
+    bounded = np.where(
+        x < constants.EXP_LOWEST,
+        constants.EXP_LOWEST,
+        np.where(x > constants.EXP_HIGHEST, constants.EXP_HIGHEST, x),
+    )
     k = np.floor(bounded * constants.LN2_INVERSE + 0.5)
     r = (bounded - k * constants.LN2_HIGH) - k * constants.LN2_LOW
     p = r + r * r * _horner(r, constants.EXP_TERMS)
@@ -115,7 +119,11 @@ def normal_quantile(share: Numbers) -> Numbers:
 
 def normal_share(x: Numbers) -> Numbers:
     """Compute the share of the standard normal distribution below x, with an absolute error near 1e-16."""
-    bounded = np.where(x < -constants.SERIES_END, -constants.SERIES_END, np.where(x > constants.SERIES_END, constants.SERIES_END, x))
+    bounded = np.where(
+        x < -constants.SERIES_END,
+        -constants.SERIES_END,
+        np.where(x > constants.SERIES_END, constants.SERIES_END, x),
+    )
     square = bounded * bounded
     term = bounded
     total = bounded

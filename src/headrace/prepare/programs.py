@@ -122,6 +122,12 @@ def run_program(series: pl.Series, operations: Sequence[Operation], dtype: pl.Da
     return to_half(made) if is_half else made
 
 
+def run_values(values: Numbers, operations: Sequence[Operation]) -> Numbers:
+    """Run a program over float64 values, of shape [n]; missing ones are NaN, and so are those without a result."""
+    array, _, _ = _run(pa.array(values), operations, "float64")
+    return array.to_numpy(zero_copy_only=False)
+
+
 def _run(array: pa.Array, operations: Sequence[Operation], written: str) -> tuple[pa.Array, int, int]:
     """Run the kernel over Arrow's memory, and wrap what it has written."""
     count = len(array)
@@ -211,7 +217,9 @@ def _run_whole(series: pl.Series, operations: Sequence[Operation]) -> pl.Series:
     """Fill and limit whole numbers beyond 2**53, of which float64 would lose digits."""
     import polars as pl
 
-    low, high = (int(series.to_frame().select(end).item()) for end in (series.dtype.min(), series.dtype.max()))
+    low, high = (
+        int(series.to_frame().select(end).item()) for end in (series.dtype.min(), series.dtype.max())
+    )
     for operation in operations:
         if isinstance(operation, Fill):
             series = series.fill_null(pl.lit(int(operation.value), series.dtype))
