@@ -131,14 +131,16 @@ class FillMissing(PrepareStep):
         return self.strategy in ("mean", "median") and not dtype.is_float()
 
     def _found(self, name: str, dtype: pl.DataType, found: Found) -> Any:
+        import polars as pl
+
         if self.strategy == "constant":
             return _checked(name, self.value, dtype)
         if self.strategy == "mode":
             counts: CountsState = found[Counts(name)]
             if not counts.table.height:
                 raise _empty_error(name, self.strategy)
-            table = counts.table.sort("value")
-            return table["value"][table["count"].arg_max()]
+            most = counts.table["count"].max()
+            return counts.table.filter(pl.col("count") == most)["value"].min()
         moments = found[Moments(name)]
         check_finite(name, moments)
         if not moments.count:
@@ -210,9 +212,9 @@ def _forward(series: pl.Series) -> pl.Series:
     filled = filled.fill_null(strategy="forward")
     if filled.null_count():
         raise PrepareError(
-            f"column `{series.name}`: a row group (or row) begins with a missing value, and the value before it, "
-            'which `FillMissing("forward")` would carry on, lies in another one; fill it by another strategy, or '
-            "write the data in row groups that begin with a value"
+            f"column `{series.name}`: a row group (or row) begins with a missing value, and the value before "
+            'it, which `FillMissing("forward")` would carry on, lies in another one; fill it by another '
+            "strategy, or write the data in row groups that begin with a value"
         )
     return filled
 
@@ -224,7 +226,7 @@ def _is_of_kind(value: Any, dtype: pl.DataType) -> bool:
     kinds: list[tuple[type | tuple[type, ...], bool]] = [
         (bool, dtype == pl.Boolean),
         ((int, float), dtype.is_numeric()),
-        (str, dtype == pl.String or dtype in (pl.Categorical, pl.Enum)),
+        (str, dtype in (pl.String(), pl.Categorical()) or isinstance(dtype, pl.Enum)),
         (datetime.datetime, dtype == pl.Datetime),
         (datetime.date, dtype == pl.Date),
         (datetime.time, dtype == pl.Time),

@@ -88,7 +88,7 @@ def log_sum(x: Any, offset: Any) -> Any:
 @compiled
 def exp_less_1(x: Any) -> Any:
     """Compute exp(x) - 1, precise also where x is near 0."""
-    if x != x:
+    if math.isnan(x):
         return x
     if x > EXP_HIGHEST:
         return np.inf
@@ -169,7 +169,7 @@ def count_below(edges: Any, x: Any, with_equal: Any) -> Any:
 @compiled
 def interpolate(x: Any, xs: Any, ys: Any) -> Any:
     """Read a piecewise linear curve; where points share an x, the middle of the first and last one's y."""
-    if x != x:
+    if math.isnan(x):
         return x
     if x <= xs[0]:
         return ys[0]

@@ -7,6 +7,7 @@ contraction.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,22 @@ _EXACT, _LONG = float(1 << 53), float(1 << 63)
 
 
 @compiled
+def _scale(block: Any, a: Any, b: Any, c: Any, d: Any) -> None:
+    if a != 0:
+        for i in range(block.size):
+            block[i] = block[i] - a
+    if b != 1:
+        for i in range(block.size):
+            block[i] = block[i] / b
+    if c != 1:
+        for i in range(block.size):
+            block[i] = block[i] * c
+    if d != 0:
+        for i in range(block.size):
+            block[i] = block[i] + d
+
+
+@compiled
 def _change(block: Any, code: Any, a: Any, b: Any, c: Any, d: Any) -> None:
     """Apply an operation of few instructions, which the compiler turns into vectors."""
     if code == FILL:
@@ -50,18 +67,7 @@ def _change(block: Any, code: Any, a: Any, b: Any, c: Any, d: Any) -> None:
         for i in range(block.size):
             block[i] = np.nan if block[i] < a or block[i] > b else block[i]
     else:
-        if a != 0:
-            for i in range(block.size):
-                block[i] = block[i] - a
-        if b != 1:
-            for i in range(block.size):
-                block[i] = block[i] / b
-        if c != 1:
-            for i in range(block.size):
-                block[i] = block[i] * c
-        if d != 0:
-            for i in range(block.size):
-                block[i] = block[i] + d
+        _scale(block, a, b, c, d)
 
 
 @compiled
@@ -71,7 +77,7 @@ def _compute(block: Any, code: Any, a: Any, b: Any, table: Any) -> int:
     half = table.size // 2
     for i in range(block.size):
         x = block[i]
-        if x != x:
+        if math.isnan(x):
             continue
         if code == LOG:
             y = log_sum(x, a)
@@ -91,7 +97,7 @@ def _compute(block: Any, code: Any, a: Any, b: Any, table: Any) -> int:
             y = np.float64(count_below(table, x, True))
         else:
             y = pick(x, table, a)
-        invalid += y != y
+        invalid += math.isnan(y)
         block[i] = y
     return invalid
 
@@ -131,24 +137,26 @@ def _write_whole(values: Any, begin: Any, block: Any) -> None:
 def _load(address: Any, kind: Any, begin: Any, block: Any) -> int:
     """Read a block as float64; return how many whole numbers lose digits."""
     if kind == 0:
-        return _read(pointer(address, types.float32), begin, block)
-    if kind == 1:
-        return _read(pointer(address, types.float64), begin, block)
-    if kind == 2:
-        return _read(pointer(address, types.int8), begin, block)
-    if kind == 3:
-        return _read(pointer(address, types.int16), begin, block)
-    if kind == 4:
-        return _read(pointer(address, types.int32), begin, block)
-    if kind == 5:
-        return _read_long(pointer(address, types.int64), begin, block)
-    if kind == 6:
-        return _read(pointer(address, types.uint8), begin, block)
-    if kind == 7:
-        return _read(pointer(address, types.uint16), begin, block)
-    if kind == 8:
-        return _read(pointer(address, types.uint32), begin, block)
-    return _read_long(pointer(address, types.uint64), begin, block)
+        lost = _read(pointer(address, types.float32), begin, block)
+    elif kind == 1:
+        lost = _read(pointer(address, types.float64), begin, block)
+    elif kind == 2:
+        lost = _read(pointer(address, types.int8), begin, block)
+    elif kind == 3:
+        lost = _read(pointer(address, types.int16), begin, block)
+    elif kind == 4:
+        lost = _read(pointer(address, types.int32), begin, block)
+    elif kind == 5:
+        lost = _read_long(pointer(address, types.int64), begin, block)
+    elif kind == 6:
+        lost = _read(pointer(address, types.uint8), begin, block)
+    elif kind == 7:
+        lost = _read(pointer(address, types.uint16), begin, block)
+    elif kind == 8:
+        lost = _read(pointer(address, types.uint32), begin, block)
+    else:
+        lost = _read_long(pointer(address, types.uint64), begin, block)
+    return lost
 
 
 @compiled

@@ -41,36 +41,36 @@ def run_reference(values: NDArray[Any], operations: Sequence[Operation]) -> Numb
     return result
 
 
-def _refer(x: Numbers, operation: Operation) -> Numbers:  # noqa: PLR0911 (one for each kind)
+def _refer(x: Numbers, operation: Operation) -> Numbers:
     match operation:
         case Fill(value):
-            return np.where(np.isnan(x), value, x)
+            result = np.where(np.isnan(x), value, x)
         case Limit(low, high, to_null):
-            if to_null:
-                return np.where((x < low) | (x > high), np.nan, x)
-            raised = np.where(x < low, low, x)
-            return np.where(raised > high, high, raised)
+            below, above = x < low, x > high
+            inside = np.where(above, high, np.where(below, low, x))
+            result = np.where(below | above, np.nan, x) if to_null else inside
         case Affine(shift, divisor, factor, offset):
-            x = x - shift if shift else x
-            x = x / divisor if divisor != 1 else x
-            x = x * factor if factor != 1 else x
-            return x + offset if offset else x
+            result = x - shift if shift else x
+            result = result / divisor if divisor != 1 else result
+            result = result * factor if factor != 1 else result
+            result = result + offset if offset else result
         case Log(offset, _):
-            return log_sum(x, offset)
+            result = log_sum(x, offset)
         case Exp(offset):
-            return exp_less_1(x) + offset
+            result = exp_less_1(x) + offset
         case Power(lam, is_signed, inverse):
-            return (power_inverse if inverse else power)(x, lam, is_signed)
+            result = (power_inverse if inverse else power)(x, lam, is_signed)
         case Interpolate(xs, ys):
-            return interpolate(x, np.asarray(xs), np.asarray(ys))
+            result = interpolate(x, np.asarray(xs), np.asarray(ys))
         case NormalQuantile():
-            return normal_quantile(x)
+            result = normal_quantile(x)
         case NormalShare():
-            return normal_share(x)
+            result = normal_share(x)
         case Bucket(edges):
-            return bucket(x, np.asarray(edges))
+            result = bucket(x, np.asarray(edges))
         case Pick(values, first, _):
-            return pick(x, np.asarray(values), first)
+            result = pick(x, np.asarray(values), first)
+    return result
 
 
 def log_sum(x: Numbers, offset: float) -> Numbers:
@@ -152,7 +152,7 @@ def power_inverse(y: Numbers, lam: float, is_signed: bool) -> Numbers:
 
 
 def interpolate(x: Numbers, xs: Numbers, ys: Numbers) -> Numbers:
-    """Interpolate between points of rising xs; where points share an x, take the middle of the first and last."""
+    """Read a piecewise linear curve; where points share an x, the middle of the first and last one's y."""
     first = np.searchsorted(xs, x, "left")
     last = np.searchsorted(xs, x, "right") - 1
     j = np.clip(last, 0, max(len(xs) - 2, 0))

@@ -7,6 +7,7 @@ operations of the standard, in the order in which they are written.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -105,8 +106,8 @@ def run_program(series: pl.Series, operations: Sequence[Operation], dtype: pl.Da
     array, lost, invalid = _run(series.rechunk().to_arrow(), operations, str(written).lower())
     if invalid:
         raise PrepareError(
-            f"column `{series.name}`: {invalid} values have no result in {_culprit(operations)}; give a larger "
-            '`offset`, choose `invalid="null"`, or limit or fill them before'
+            f"column `{series.name}`: {invalid} values have no result in {_culprit(operations)}; "
+            'give a larger `offset`, choose `invalid="null"`, or limit or fill them before'
         )
     whole = series.dtype.is_integer() and dtype.is_integer() and dtype == series.dtype
     if whole and (lost or _largest(operations) > _EXACT):
@@ -123,7 +124,7 @@ def run_program(series: pl.Series, operations: Sequence[Operation], dtype: pl.Da
 
 
 def run_values(values: Numbers, operations: Sequence[Operation]) -> Numbers:
-    """Run a program over float64 values, of shape [n]; missing ones are NaN, and so are those without a result."""
+    """Run a program over float64 values, of shape [n]; NaN are those that are missing or have no result."""
     array, _, _ = _run(pa.array(values), operations, "float64")
     return array.to_numpy(zero_copy_only=False)
 
@@ -168,31 +169,37 @@ def _encode(operations: Sequence[Operation]) -> tuple[NDArray[np.int64], Numbers
     return codes, numbers, np.concatenate(tables) if tables else np.zeros(0)
 
 
-def _encoded(operation: Operation) -> tuple[int, Sequence[float], Any]:  # noqa: PLR0911 (one for each kind)
+def _encoded(operation: Operation) -> tuple[int, Sequence[float], Any]:
+    given: Sequence[float] = ()
+    table: Any = ()
     match operation:
         case Fill(value):
-            return kernels.FILL, (value,), ()
+            code, given = kernels.FILL, (value,)
         case Limit(low, high, to_null):
-            return kernels.DROP if to_null else kernels.LIMIT, (low, high), ()
+            code, given = kernels.DROP if to_null else kernels.LIMIT, (low, high)
         case Affine(shift, divisor, factor, offset):
-            return kernels.AFFINE, (shift, divisor, factor, offset), ()
+            code, given = kernels.AFFINE, (shift, divisor, factor, offset)
         case Log(offset, to_null):
-            return kernels.LOG, (offset, 0, 0, not to_null), ()
+            code, given = kernels.LOG, (offset, 0, 0, not to_null)
         case Exp(offset):
-            return kernels.EXP, (offset,), ()
+            code, given = kernels.EXP, (offset,)
         case Power(lam, is_signed, inverse):
             code = kernels.POWER_INVERSE if inverse else kernels.POWER
-            return code, (lam, is_signed, 0, not (is_signed or inverse)), ()
+            given = (lam, is_signed, 0, not (is_signed or inverse))
         case Interpolate(xs, ys):
-            return kernels.INTERPOLATE, (), np.concatenate([xs, ys])
+            code = kernels.INTERPOLATE
+            table = np.concatenate([xs, ys])
         case NormalQuantile():
-            return kernels.QUANTILE, (), ()
+            code = kernels.QUANTILE
         case NormalShare():
-            return kernels.SHARE, (), ()
+            code = kernels.SHARE
         case Bucket(edges):
-            return kernels.BUCKET, (), edges
+            code = kernels.BUCKET
+            table = edges
         case Pick(values, first, _):
-            return kernels.PICK, (first,), values
+            code, given = kernels.PICK, (first,)
+            table = values
+    return code, given, table
 
 
 def to_half(series: pl.Series) -> pl.Series:
@@ -217,20 +224,18 @@ def _run_whole(series: pl.Series, operations: Sequence[Operation]) -> pl.Series:
     """Fill and limit whole numbers beyond 2**53, of which float64 would lose digits."""
     import polars as pl
 
-    low, high = (
-        int(series.to_frame().select(end).item()) for end in (series.dtype.min(), series.dtype.max())
-    )
+    info = np.iinfo(str(series.dtype).lower())
+    column = pl.col(series.name)
     for operation in operations:
         if isinstance(operation, Fill):
-            series = series.fill_null(pl.lit(int(operation.value), series.dtype))
-        elif isinstance(operation, Limit):
-            ends = [
-                pl.lit(int(min(max(end, low), high)), series.dtype) for end in (operation.low, operation.high)
-            ]
-            column = pl.col(series.name)
-            limited = column.clip(*ends)
-            kept = pl.when(column.is_between(*ends)).then(column) if operation.to_null else limited
-            series = series.to_frame().select(kept).to_series()
+            changed = column.fill_null(pl.lit(int(operation.value), series.dtype))
+        else:
+            assert isinstance(operation, Limit)
+            low, high = max(operation.low, info.min), min(operation.high, info.max)
+            first, last = (pl.lit(end, series.dtype) for end in (math.ceil(low), math.floor(high)))
+            is_within = column.is_between(first, last)
+            changed = pl.when(is_within).then(column) if operation.to_null else column.clip(first, last)
+        series = series.to_frame().select(changed).to_series()
     return series
 
 

@@ -199,7 +199,7 @@ class MaxAbsScaler(NumberStep):
 
 @dataclass(frozen=True)
 class RobustScaler(NumberStep):
-    """Subtract the median and divide by the distance between two quantiles, on which outliers have no influence.
+    """Subtract the median and divide by the distance between two quantiles, which outliers do not move.
 
     Quantiles are exact and linearly interpolated, as in scikit-learn; a distance below 10 eps counts as 1.
     Missing values (null, NaN) have no part in the fit and stay missing; infinity in a fit is an error.
@@ -298,8 +298,8 @@ def check_finite(name: str, state: MomentsState) -> None:
     """
     if state.sums.infinities:
         raise PrepareError(
-            f"column `{name}`: {state.sums.infinities} values are infinite, and none can be fitted to; clip them "
-            "or make them null before"
+            f"column `{name}`: {state.sums.infinities} values are infinite, and none can be fitted to; clip "
+            "them or make them null before"
         )
 
 
