@@ -9,12 +9,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headrace.errors import OptionError, PrepareError, check_whole
 from headrace.prepare.operations import Bucket, Operation, Pick
 from headrace.prepare.scale import check_finite
-from headrace.prepare.statistics import Moments, MomentsState, Statistic, Values, ValuesState
+from headrace.prepare.statistics import Moments, MomentsState, Statistic, Values
 from headrace.prepare.step import Found, PrepareStep
 
 if TYPE_CHECKING:
@@ -140,20 +139,12 @@ class KBinsDiscretizer(BinStep):
             return [-math.inf, math.inf]
         if self.strategy == "uniform":
             return np.linspace(float(low), float(high), self.n_bins + 1).tolist()
-        levels = np.linspace(0, 100, self.n_bins + 1)
-        return _without_repeats(
-            np.percentile(_all(found[Values(name)]), levels, method="averaged_inverted_cdf")
-        )
+        levels = np.linspace(0, 1, self.n_bins + 1).tolist()
+        return _without_repeats(found[Values(name)].quantiles(levels, "averaged_inverted_cdf"))
 
 
-def _all(values: ValuesState) -> NDArray[np.float64]:
-    return np.concatenate([part.astype(np.float64) for part in values.parts])
-
-
-def _without_repeats(edges: NDArray[Any]) -> list[float]:
-    return [
-        edge for edge, before in zip(edges.tolist(), [None, *edges.tolist()], strict=False) if edge != before
-    ]
+def _without_repeats(edges: list[float]) -> list[float]:
+    return [edges[0], *(edge for before, edge in pairwise(edges) if edge != before)]
 
 
 def _rising(edges: Any) -> list[float]:

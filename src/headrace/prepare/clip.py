@@ -190,9 +190,7 @@ def _limits_of(values: ValuesState, method: str, setting: Any) -> Limits:
         first, third = values.quantiles((0.25, 0.75))
         return first - setting * (third - first), third + setting * (third - first)
     (median,) = values.quantiles((0.5,))
-    distances = tuple(np.abs(part.astype(np.float64) - median) for part in values.parts)
-    (spread,) = ValuesState(distances).quantiles((0.5,))
-    reach = setting * spread * _MAD_TO_DEVIATION
+    reach = setting * values.median_deviation(median) * _MAD_TO_DEVIATION
     return median - reach, median + reach
 
 

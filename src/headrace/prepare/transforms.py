@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from headrace.errors import OptionError, PrepareError, check_whole
+from headrace.errors import MemoryLimitError, OptionError, PrepareError, check_whole
 from headrace.prepare import exact
 from headrace.prepare.likelihood import fit_lambda
 from headrace.prepare.operations import (
@@ -27,7 +27,7 @@ from headrace.prepare.operations import (
 )
 from headrace.prepare.programs import run_values
 from headrace.prepare.scale import NumberStep, check_finite, is_constant
-from headrace.prepare.statistics import Moments, MomentsState, Statistic, Values
+from headrace.prepare.statistics import Moments, MomentsState, Statistic, Values, ValuesState
 from headrace.prepare.step import Found
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class PowerTransformer(NumberStep):
                     f"column `{name}`: Box-Cox takes positive values, got {least!r}; use "
                     '`method="yeo-johnson"`, or clip the column before'
                 )
-            fitted[name] = self._fit(found[Values(name)].parts, state)
+            fitted[name] = self._fit(name, found[Values(name)], state)
         keys = ("lambdas_", "mean_", "scale_") if self.standardize else ("lambdas_",)
         return {key: {name: it[place] for name, it in fitted.items()} for place, key in enumerate(keys)}
 
@@ -213,10 +213,15 @@ class PowerTransformer(NumberStep):
     def _is_signed(self) -> bool:
         return self.method == "yeo-johnson"
 
-    def _fit(self, parts: Sequence[Any], state: MomentsState) -> tuple[float, float, float]:
+    def _fit(self, name: str, found: Any, state: MomentsState) -> tuple[float, float, float]:
         if not state.count:
             return math.nan, math.nan, math.nan
-        values = np.concatenate([part.astype(np.float64) for part in parts])
+        if not isinstance(found, ValuesState):
+            raise MemoryLimitError(
+                f"column `{name}`: a power transform is fitted to all values, which take more memory than "
+                "the fit may; raise `memory_limit`, or fit it to a sample of the data"
+            )
+        values = np.concatenate([part.astype(np.float64) for part in found.parts])
         lam = (
             1.0
             if is_constant(state.count, state.mean, state.variance())
