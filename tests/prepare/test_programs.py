@@ -34,7 +34,22 @@ from headrace.prepare.programs import dtype_after, run_program, run_programs, ru
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 XS = np.array([-3.0, -1.0, -1.0, -1.0, 0.25, 2.0])
 YS = np.array([-1.0, 0.0, 0.5, 2.0, 2.5, 9.0])
-SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, np.inf, -np.inf, np.nan, 5e-324, -1e-310, 1.7e308, 709.7, 709.79, -745.0]
+SPECIAL = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    np.inf,
+    -np.inf,
+    np.nan,
+    5e-324,
+    -1e-310,
+    1.7e308,
+    709.7,
+    709.79,
+    -745.0,
+]
 
 PROGRAMS: list[list[Operation]] = [
     [Fill(3.5)],

@@ -112,10 +112,10 @@ class _Waiting:
             rest = step if len(others) == len(found) else step.with_learned({"columns_": others})
             self.frame = rest.apply(self.run())
         for name, operations in found.items():
-            self._operations.setdefault(name, []).extend(operations or ())
-        return {
-            name for name in found if self.dtype_of(name).is_float() and not before[name].is_float()
-        } - set(others)
+            if operations is not None:
+                self._operations.setdefault(name, []).extend(operations)
+        now = {name for name in found if name not in others and self.dtype_of(name).is_float()}
+        return {name for name in now if not before[name].is_float()}
 
     def run(self, dtypes: Mapping[str, pl.DataType] | None = None) -> pl.DataFrame:
         """Run what waits, and bring floats among some columns to a type."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from headrace.errors import OptionError
 from headrace.prepare.operations import Limit, Operation
-from headrace.prepare.programs import is_numeric_kind, run_program
+from headrace.prepare.programs import is_machine_number, run_program
 from headrace.prepare.scale import check_pair
 from headrace.prepare.statistics import Moments, Statistic, Values, ValuesState
 from headrace.prepare.step import Found, PrepareStep
@@ -98,7 +98,7 @@ class ClipOutliers(PrepareStep):
 
     def operations(self, column: str, dtype: pl.DataType) -> Sequence[Operation] | None:
         """Limit each value."""
-        if not is_numeric_kind(dtype) and str(dtype) != "Float16":
+        if not is_machine_number(dtype):
             return None
         return [self._limit(column, dtype)]
 
@@ -153,7 +153,7 @@ class ClipOutliers(PrepareStep):
         to_null = self.action == "null"
         if str(dtype) in ("Float32", "Float16"):
             return Limit(*_inwards(low, high, np.dtype(str(dtype).lower())), to_null)
-        if not dtype.is_integer() or not is_numeric_kind(dtype):
+        if not dtype.is_integer() or not is_machine_number(dtype):
             return Limit(low, high, to_null)
         least, most = _range(dtype)
         low, high = max(low, least), min(high, most)
@@ -207,7 +207,7 @@ def _inwards(low: float, high: float, dtype: np.dtype[Any]) -> Limits:
 
 def _range(dtype: pl.DataType) -> tuple[float, float]:
     """The least and the largest value of a type of whole numbers; of others infinities."""
-    if not dtype.is_integer() or not is_numeric_kind(dtype):
+    if not dtype.is_integer() or not is_machine_number(dtype):
         return _OPEN
     info = np.iinfo(str(dtype).lower())
     return int(info.min), int(info.max)

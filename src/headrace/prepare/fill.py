@@ -12,7 +12,7 @@ import numpy as np
 
 from headrace.errors import OptionError, PrepareError, SchemaError
 from headrace.prepare.operations import Affine, Fill, Operation
-from headrace.prepare.programs import is_numeric_kind, run_program
+from headrace.prepare.programs import is_machine_number, run_program
 from headrace.prepare.scale import check_finite, floats_schema
 from headrace.prepare.statistics import Counts, CountsState, Moments, Statistic, Values
 from headrace.prepare.step import Found, PrepareStep
@@ -95,8 +95,7 @@ class FillMissing(PrepareStep):
 
     def operations(self, column: str, dtype: pl.DataType) -> Sequence[Operation] | None:
         """Fill each value."""
-        is_machine = is_numeric_kind(dtype) or str(dtype) == "Float16"
-        if self.strategy == "forward" or not (is_machine or self._makes_float(dtype)):
+        if self.strategy == "forward" or not (is_machine_number(dtype) or self._makes_float(dtype)):
             return None
         value = self.fill_[column]
         if self._makes_float(dtype):

@@ -16,6 +16,8 @@ Numbers = NDArray[np.float64]
 _GOLDEN = (3 - math.sqrt(5)) / 2
 _TOLERANCE = 1.5e-8  # about the root of the precision: a minimum cannot be told more sharply from its values
 _MOST_STEPS = 200
+# Exponents of x**lambda = exp(exponent) that are searched: below, all results are one but for rounding.
+_COLLAPSE, _OVERFLOW = -25.0, 300.0
 
 
 def fit_lambda(values: Numbers, is_signed: bool) -> float:
@@ -33,21 +35,25 @@ def fit_lambda(values: Numbers, is_signed: bool) -> float:
     mixed = is_signed and ordered[0] < 0 <= ordered[-1]
     negative = is_signed and ordered[-1] < 0
     weight = _sum(np.where(ordered < 0, -logs, logs) if is_signed else logs)
+    lowest, highest = float(logs.min()), float(logs.max())
 
     def loss(lam: float) -> float:
+        power = 2 - lam if negative else lam
+        if not mixed and not _COLLAPSE <= max(power * lowest, power * highest) <= _OVERFLOW:
+            return math.inf
         if mixed:
             log_variance = _log_variance(_run(ordered, [Power(lam, is_signed)]))
         else:
-            log_variance = _log_variance_of_power(logs, 2 - lam if negative else lam)
+            log_variance = _log_variance_of_power(logs, power)
         return len(ordered) / 2 * log_variance - (lam - 1) * weight
 
-    return minimum(loss, -2.0, 2.0)
+    near = min(1.0, -_COLLAPSE / (2 * max(abs(lowest), abs(highest), 1.0)))
+    return minimum(loss, 1 - 3 * near if negative else -2 * near, 2.0 * near)
 
 
 def _log_variance_of_power(logs: Numbers, lam: float) -> float:
     """The logarithm of the variance of (exp(lam * logs) - 1) / lam, without cancellation or overflow."""
-    largest = max(abs(float(logs[0])), abs(float(logs[-1])), abs(float(logs.min())), abs(float(logs.max())))
-    if abs(lam) * largest < 1:
+    if abs(lam) * float(np.abs(logs).max()) < 1:
         return _log_variance(_run(logs, [Affine(factor=lam), Exp(), Affine(divisor=lam)]) if lam else logs)
     top = max(lam * float(logs.min()), lam * float(logs.max()))
     return _log_variance(_run(logs, [Affine(factor=lam), Affine(shift=top), Exp()])) + 2 * (

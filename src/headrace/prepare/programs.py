@@ -42,9 +42,9 @@ HALF_HIGHEST = 65504.0
 _EXACT = 1 << 53
 
 
-def is_numeric_kind(dtype: pl.DataType) -> bool:
-    """Tell whether programs read and write a type as it is; others become Float64 before."""
-    return str(dtype).lower() in kernels.KINDS
+def is_machine_number(dtype: pl.DataType) -> bool:
+    """Tell whether programs read and write a type; others become Float64 before."""
+    return str(dtype) == "Float16" or str(dtype).lower() in kernels.KINDS
 
 
 def dtype_after(dtype: pl.DataType, operations: Sequence[Operation]) -> pl.DataType:
@@ -54,11 +54,12 @@ def dtype_after(dtype: pl.DataType, operations: Sequence[Operation]) -> pl.DataT
     """
     import polars as pl
 
-    last = operations[-1] if operations else None
-    if isinstance(last, Bucket) or (isinstance(last, Pick) and last.is_whole):
-        return pl.Int32()
-    is_clean = all(isinstance(it, (Fill, Limit)) for it in operations)
-    return dtype if is_clean and (is_numeric_kind(dtype) or dtype == pl.Float16) else pl.Float64()
+    for operation in operations:
+        if isinstance(operation, Bucket) or (isinstance(operation, Pick) and operation.is_whole):
+            dtype = pl.Int32()
+        elif not isinstance(operation, (Fill, Limit)) or not is_machine_number(dtype):
+            dtype = pl.Float64()
+    return dtype
 
 
 def run_programs(
@@ -99,7 +100,7 @@ def run_program(series: pl.Series, operations: Sequence[Operation], dtype: pl.Da
 
     if series.dtype == pl.Float16:
         series = series.cast(pl.Float32)
-    elif not is_numeric_kind(series.dtype):
+    elif not is_machine_number(series.dtype):
         series = series.cast(pl.Float64)
     is_half = dtype == pl.Float16
     written = pl.Float64() if is_half else dtype
@@ -109,8 +110,8 @@ def run_program(series: pl.Series, operations: Sequence[Operation], dtype: pl.Da
             f"column `{series.name}`: {invalid} values have no result in {_culprit(operations)}; "
             'give a larger `offset`, choose `invalid="null"`, or limit or fill them before'
         )
-    whole = series.dtype.is_integer() and dtype.is_integer() and dtype == series.dtype
-    if whole and (lost or _largest(operations) > _EXACT):
+    is_clean = all(isinstance(it, (Fill, Limit)) for it in operations)
+    if dtype.is_integer() and is_clean and (lost or _largest(operations) > _EXACT):
         return _run_whole(series, operations)
     if lost:
         warnings.warn(

@@ -287,7 +287,8 @@ def _scale(state: MomentsState, variance: float) -> float:
 
 def is_constant(count: int, mean: float, variance: float) -> bool:
     """Tell whether values differ by no more than rounding, as scikit-learn tells."""
-    return variance <= count * _EPSILON * variance + (count * mean * _EPSILON) ** 2
+    rounding = count * mean * _EPSILON
+    return variance <= count * _EPSILON * variance + rounding * rounding
 
 
 def check_finite(name: str, state: MomentsState) -> None:

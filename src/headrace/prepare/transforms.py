@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _NOTHING = Limit(math.inf, -math.inf, to_null=True)  # of a column without values nothing can be told
 
+_END = 1e-7  # what is nearer to 0 or 1 than this counts as the end of the distribution
+
 
 @dataclass(frozen=True)
 class Log(NumberStep):
@@ -137,8 +139,19 @@ class QuantileTransformer(NumberStep):
         quantiles = self.quantiles_[column]
         if np.isnan(quantiles[0]):
             return [Affine(), _NOTHING]
-        valued = Interpolate(self.references_, quantiles)
-        return [valued] if self.output == "uniform" else [NormalShare(), valued]
+        if self.output == "uniform":
+            return [Interpolate(self.references_, quantiles)]
+        return [NormalShare(), _ended(self.references_, quantiles)]
+
+
+def _ended(references: Any, quantiles: Any) -> Interpolate:
+    """A curve that is at its ends already where places of the normal distribution are kept from 0 and 1."""
+    if len(references) < 2:
+        return Interpolate(references, quantiles)
+    low, high = _END, 1 - _END
+    inner = np.array([np.nextafter(low, 1), *references[1:-1], np.nextafter(high, 0)])
+    ys = [quantiles[0], *np.interp(inner, references, quantiles), quantiles[-1]]
+    return Interpolate(np.array([low, *inner, high]), np.array(ys))
 
 
 @dataclass(frozen=True)
