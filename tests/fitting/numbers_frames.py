@@ -1,4 +1,4 @@
-"""What tests of numeric steps have in common: one fitted pipeline, applied in every way, gives the same bits."""
+"""What tests of numeric steps have in common: a pipeline, applied in every way, gives the same bits."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_forward_is_right_or_refused() -> None:
 )
 def test_settings_that_cannot_be_right(make: Any) -> None:
     """They are refused at once."""
-    with pytest.raises(hr.OptionError, match="value|strategy"):
+    with pytest.raises(hr.OptionError, match=r"value|strategy"):
         make()
 
 
