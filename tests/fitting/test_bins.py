@@ -20,6 +20,7 @@ from numbers_frames import (
 from sklearn import preprocessing
 
 import headrace as hr
+from headrace.prepare.step import PrepareStep
 
 NAN = float("nan")
 
@@ -116,3 +117,32 @@ def test_bins_are_the_same_everywhere(tmp_path: Path) -> None:
     assert_foretold(mixed(), hr.KBinsDiscretizer(4))
     assert_saved(mixed(), hr.KBinsDiscretizer(4), tmp_path)
     assert_saved(mixed(), hr.Bucketize({"normal": [0.5]}, columns="normal"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        hr.RobustScaler(),
+        hr.QuantileTransformer(),
+        hr.KBinsDiscretizer(5),
+        hr.ClipOutliers("mad"),
+        hr.FillMissing("median"),
+    ],
+    ids=repr,
+)
+def test_sketches_say_how_far_they_are_off(step: PrepareStep) -> None:
+    """Where the values take more memory than a fit has, quantiles are near, and the error is written down."""
+    ds = hr.from_arrays({"x": np.random.default_rng(0).normal(size=20_000)})
+    exact = hr.Pipeline([step]).fit(ds, progress=False)
+    near = hr.Pipeline([step]).fit(ds, progress=False, memory_limit=50_000)
+    assert exact.steps[0].rank_error_ == {"x": 0.0}
+    assert 0 < near.steps[0].rank_error_["x"] < 0.01
+    probe = pl.DataFrame({"x": [-1.0, 0.1, 2.0, None]})
+    np.testing.assert_allclose(matrix(near.transform(probe)), matrix(exact.transform(probe)), 0, 0.02)
+
+
+def test_a_power_transform_needs_all_values() -> None:
+    """And says so where they take more memory than a fit has."""
+    ds = hr.from_arrays({"x": np.random.default_rng(0).normal(size=20_000)})
+    with pytest.raises(hr.MemoryLimitError, match="column `x`: a power transform"):
+        hr.Pipeline([hr.PowerTransformer()]).fit(ds, progress=False, memory_limit=50_000)

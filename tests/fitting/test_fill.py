@@ -109,6 +109,38 @@ def test_a_constant_that_a_type_cannot_hold_is_refused(value: Any, dtype: Any) -
         filled([1, None], hr.FillMissing("constant", value=value), dtype)
 
 
+def test_the_mean_of_a_group(tmp_path: Path) -> None:
+    """A group that the fit knows nothing of gets the mean of all; missing keys are a group."""
+    frame = pl.DataFrame(
+        {
+            "x": pl.Series([1.0, None, 4.0, NAN, None, 7.0, 8.0, None], dtype=pl.Float32),
+            "n": [1, 2, None, 4, None, 6, 7, None],
+            "city": ["a", "a", "a", "b", "b", None, None, None],
+            "year": [0.0, -0.0, NAN, 1.0, 1.0, 2.0, 2.0, 2.0],
+        }
+    )
+    got = transformed(frame, hr.FillMissing("mean", columns=["x", "n"], by="city"))
+    assert got["x"].to_list() == [1.0, 2.5, 4.0, 5.0, 5.0, 7.0, 8.0, 7.5]
+    assert got["n"].to_list() == [1.0, 2.0, 1.5, 4.0, 4.0, 6.0, 7.0, 6.5]
+    assert (got["x"].dtype, got["n"].dtype) == (pl.Float32, pl.Float64)
+    both = hr.FillMissing("mean", by=["city", "year"])
+    assert both.bound(frame.schema).names == ("x", "n")
+    assert transformed(frame, both)["x"].to_list() == [1.0, 1.0, 4.0, 5.0, 5.0, 7.0, 8.0, 7.5]
+    pipe = fit(frame, hr.FillMissing("mean", columns="x", by="city"))
+    unseen = pipe.transform({"x": None, "n": 1, "city": "z", "year": 0.0})
+    assert unseen["x"] == 5.0
+    assert_same_everywhere(mixed(), hr.FillMissing("mean", columns="normal", by="ties"), folder=tmp_path)
+    assert_saved(frame, both, tmp_path)
+    ds = hr.from_polars(frame)
+    assert ds.prepare(pipe).select(["x"]).to_polars()["x"].to_list() == pipe.transform(frame)["x"].to_list()
+    with pytest.raises(hr.UnknownColumnError, match="town"):
+        fit(frame, hr.FillMissing("mean", by="town"))
+    with pytest.raises(hr.PrepareError, match="column `x`: all values are missing"):
+        fit({"x": [NAN], "city": ["a"]}, hr.FillMissing("mean", by="city"))
+    with pytest.raises(hr.PrepareError, match="column `x`: 1 values are infinite"):
+        fit({"x": [float("inf")], "city": ["a"]}, hr.FillMissing("mean", by="city"))
+
+
 def test_forward_is_right_or_refused() -> None:
     """A row group that begins with a missing value is refused, as the value before it lies elsewhere."""
     frame = pl.DataFrame({"x": [1.0, None, NAN, 4.0], "s": ["a", None, "b", None]})
@@ -126,11 +158,12 @@ def test_forward_is_right_or_refused() -> None:
         lambda: hr.FillMissing("constant"),
         lambda: hr.FillMissing("constant", value=NAN),
         lambda: hr.FillMissing("mean", value=1),
+        lambda: hr.FillMissing("median", by="x"),
     ],
 )
 def test_settings_that_cannot_be_right(make: Any) -> None:
     """They are refused at once."""
-    with pytest.raises(hr.OptionError, match=r"value|strategy"):
+    with pytest.raises(hr.OptionError, match=r"value|strategy|by"):
         make()
 
 

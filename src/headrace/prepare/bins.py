@@ -86,7 +86,8 @@ class KBinsDiscretizer(BinStep):
     gives the middle of a bin. Missing values (null, NaN) have no part in the fit and become null; infinity in
     a fit is an error.
 
-    Learned: `bin_edges_` and `n_bins_`, by column.
+    Learned: `bin_edges_` and `n_bins_`, by column; for quantiles `rank_error_`, 0 unless the values took more
+    memory than the fit had, and a sketch took their place.
 
     Attributes:
         n_bins: How many bins.
@@ -116,7 +117,11 @@ class KBinsDiscretizer(BinStep):
     def learn(self, schema: pl.Schema, found: Found) -> dict[str, Any]:
         """Keep the edges."""
         edges = {name: self._edges(name, found) for name in self.names}
-        return {"bin_edges_": edges, "n_bins_": {name: len(it) - 1 for name, it in edges.items()}}
+        counts = {name: len(it) - 1 for name, it in edges.items()}
+        if self.strategy == "uniform":
+            return {"bin_edges_": edges, "n_bins_": counts}
+        errors = {name: found[Values(name)].rank_error for name in self.names}
+        return {"bin_edges_": edges, "n_bins_": counts, "rank_error_": errors}
 
     def operations(self, column: str, dtype: pl.DataType) -> Sequence[Operation]:
         """Number each value's bin."""

@@ -42,7 +42,8 @@ class ClipOutliers(PrepareStep):
     are outliers. A column without finite values has no outliers. In a column of whole numbers or of float32,
     limits are rounded inwards, so that what is clipped lies within them.
 
-    Learned: `limits_`, by column the lowest and the highest value that stays.
+    Learned: `limits_`, by column the lowest and the highest value that stays; `rank_error_`, 0 unless the
+    values took more memory than the fit had, and a sketch took their place.
 
     Attributes:
         method: What an outlier is.
@@ -94,7 +95,10 @@ class ClipOutliers(PrepareStep):
                 raise OptionError(
                     f"column `{name}`: no {schema[name]} lies within the limits ({low}, {high})"
                 )
-        return {"limits_": {name: list(pair) for name, pair in limits.items()}}
+        learned: dict[str, Any] = {"limits_": {name: list(pair) for name, pair in limits.items()}}
+        if self.method in ("quantile", "iqr", "mad"):
+            learned["rank_error_"] = {name: found[Values(name)].rank_error for name in self.names}
+        return learned
 
     def operations(self, column: str, dtype: pl.DataType) -> Sequence[Operation] | None:
         """Limit each value."""

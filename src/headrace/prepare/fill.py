@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from headrace.errors import OptionError, PrepareError, SchemaError
+from headrace.errors import OptionError, PrepareError, SchemaError, UnknownColumnError
+from headrace.prepare.group_sums import group_keys
 from headrace.prepare.operations import Affine, Fill, Operation
 from headrace.prepare.programs import is_machine_number, run_program
-from headrace.prepare.scale import check_finite, floats_schema
-from headrace.prepare.statistics import Counts, CountsState, Moments, Statistic, Values
+from headrace.prepare.scale import check_finite, floats_schema, infinite_error
+from headrace.prepare.statistics import (
+    Counts,
+    CountsState,
+    GroupSums,
+    GroupSumsState,
+    Moments,
+    Statistic,
+    Values,
+)
 from headrace.prepare.step import Found, PrepareStep
 
 if TYPE_CHECKING:
@@ -37,22 +46,31 @@ class FillMissing(PrepareStep):
 
     A column without values cannot be filled by a statistic, and the fit says so.
 
-    Learned: `fill_`, by column.
+    With `by`, a mean is that of the samples that share the values of these columns; missing ones are a value
+    too. A group that the fit has not seen, or not a value of, gets the mean of all.
+
+    Learned: `fill_`, by column; `groups_`, the means of the groups; for a median `rank_error_`, 0 unless the
+    values took more memory than the fit had and a sketch took their place.
 
     Attributes:
         strategy: One of these.
         value: What "constant" fills in.
+        by: The column or columns that tell groups apart, for "mean"; none of them is filled.
 
     Example:
         >>> import headrace as hr
-        >>> ds = hr.from_arrays({"x": [1.0, float("nan"), 4.0]})
+        >>> ds = hr.from_arrays({"x": [1.0, float("nan"), 4.0], "city": ["a", "a", "b"]})
         >>> pipe = hr.Pipeline([hr.FillMissing("median")]).fit(ds)
-        >>> pipe.transform({"x": None})
-        {'x': 2.5}
+        >>> pipe.transform({"x": None, "city": "a"})
+        {'x': 2.5, 'city': 'a'}
+        >>> pipe = hr.Pipeline([hr.FillMissing("mean", by="city")]).fit(ds)
+        >>> pipe.transform({"x": None, "city": "a"})
+        {'x': 1.0, 'city': 'a'}
     """
 
     strategy: Literal["mean", "median", "mode", "constant", "forward"] = "mean"
     value: Any = None
+    by: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if self.strategy not in _STRATEGIES:
@@ -62,6 +80,8 @@ class FillMissing(PrepareStep):
             raise OptionError(
                 f'`FillMissing("constant")` needs a `value` that is not missing, got {self.value!r}'
             )
+        if self.by is not None and self.strategy != "mean":
+            raise OptionError(f'`by` goes with "mean" alone, got {self.by!r} for "{self.strategy}"')
         if self.strategy != "constant" and self.value is not None:
             raise OptionError(f'`value` goes with "constant" alone, got {self.value!r} for "{self.strategy}"')
 
@@ -74,6 +94,8 @@ class FillMissing(PrepareStep):
     def requests(self, schema: pl.Schema) -> Sequence[Statistic]:
         """Ask for what the strategy needs of each column."""
         match self.strategy:
+            case "mean" if self.by is not None:
+                return [GroupSums(self._by, name) for name in self.names]
             case "mean":
                 return [Moments(name) for name in self.names]
             case "median":
@@ -87,7 +109,14 @@ class FillMissing(PrepareStep):
         """Keep what is filled in."""
         if self.strategy == "forward":
             return {}
-        return {"fill_": {name: self._found(name, schema[name], found) for name in self.names}}
+        learned: dict[str, Any] = {
+            "fill_": {name: self._found(name, schema[name], found) for name in self.names}
+        }
+        if self.by is not None:
+            learned["groups_"] = {name: _means(name, found[GroupSums(self._by, name)]) for name in self.names}
+        if self.strategy == "median":
+            learned["rank_error_"] = {name: found[Values(name)].rank_error for name in self.names}
+        return learned
 
     def unfitted_schema(self, schema: pl.Schema) -> pl.Schema:
         """Whole numbers become floats where a mean or a median is filled in."""
@@ -95,7 +124,11 @@ class FillMissing(PrepareStep):
 
     def operations(self, column: str, dtype: pl.DataType) -> Sequence[Operation] | None:
         """Fill each value."""
-        if self.strategy == "forward" or not (is_machine_number(dtype) or self._makes_float(dtype)):
+        if (
+            self.strategy == "forward"
+            or self.by is not None
+            or not (is_machine_number(dtype) or self._makes_float(dtype))
+        ):
             return None
         value = self.fill_[column]
         if self._makes_float(dtype):
@@ -116,6 +149,8 @@ class FillMissing(PrepareStep):
                 )
             elif self.strategy == "forward":
                 made.append(_forward(frame[name]))
+            elif self.by is not None:
+                made.append(self._by_group(frame, name))
             else:
                 made.append(
                     frame.select(pl.col(name).fill_null(pl.lit(self.fill_[name]).cast(dtype))).to_series()
@@ -125,6 +160,34 @@ class FillMissing(PrepareStep):
     def events(self, frame: pl.DataFrame) -> dict[str, dict[str, int]]:
         """Count the missing values."""
         return {name: {"missing": int(_is_missing(frame[name]).sum())} for name in self.names}
+
+    def resolve(self, schema: pl.Schema) -> tuple[str, ...]:
+        """Leave out the columns that tell groups apart."""
+        missing = [name for name in self._by if name not in schema]
+        if missing:
+            raise UnknownColumnError.from_names(missing, schema.names(), "FillMissing, `by`:")
+        return tuple(name for name in super().resolve(schema) if name not in self._by)
+
+    def narrowed(self, wanted: frozenset[str]) -> tuple[Self | None, frozenset[str]]:
+        """The columns that tell groups apart are needed as well."""
+        step, needed = super().narrowed(wanted)
+        return step, needed if step is None else needed | set(self._by)
+
+    @property
+    def _by(self) -> tuple[str, ...]:
+        return () if self.by is None else (self.by,) if isinstance(self.by, str) else tuple(self.by)
+
+    def _by_group(self, frame: pl.DataFrame, name: str) -> pl.Series:
+        """Fill from the group of each sample, or from all."""
+        import polars as pl
+
+        dtype = frame.schema[name] if frame.schema[name].is_float() else pl.Float64()
+        means = group_keys(frame.select(self._by)).join(
+            self.groups_[name], on=self._by, how="left", nulls_equal=True, maintain_order="left"
+        )[name]
+        known = run_program(frame[name], (), dtype)
+        filled = pl.coalesce(known, means.cast(dtype), pl.lit(self.fill_[name]).cast(dtype))
+        return frame.select(filled.alias(name)).to_series()
 
     def _makes_float(self, dtype: pl.DataType) -> bool:
         return self.strategy in ("mean", "median") and not dtype.is_float()
@@ -140,6 +203,8 @@ class FillMissing(PrepareStep):
                 raise _empty_error(name, self.strategy)
             most = counts.table["count"].max()
             return counts.table.filter(pl.col("count") == most)["value"].min()
+        if self.by is not None:
+            return _overall(name, found[GroupSums(self._by, name)])
         moments = found[Moments(name)]
         check_finite(name, moments)
         if not moments.count:
@@ -203,6 +268,25 @@ def _marker(name: str) -> str:
 def _is_missing(series: pl.Series) -> pl.Series:
     return series.is_null() | (
         series.is_nan().fill_null(True) if series.dtype.is_float() else series.is_null()
+    )
+
+
+def _overall(name: str, state: GroupSumsState) -> float:
+    """The mean of all groups together."""
+    if state.infinities:
+        raise infinite_error(name, state.infinities)
+    table = state.table.over(())
+    if not table.counts.sum():
+        raise _empty_error(name, "mean")
+    return float(table.means[0])
+
+
+def _means(name: str, state: GroupSumsState) -> pl.DataFrame:
+    """The groups with their means, under the name of the column; without those of which no value is known."""
+    import polars as pl
+
+    return state.table.groups.with_columns(pl.Series(name, state.table.means)).filter(
+        pl.col(name).is_not_nan()
     )
 
 

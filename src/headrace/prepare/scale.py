@@ -204,7 +204,8 @@ class RobustScaler(NumberStep):
     Quantiles are exact and linearly interpolated, as in scikit-learn; a distance below 10 eps counts as 1.
     Missing values (null, NaN) have no part in the fit and stay missing; infinity in a fit is an error.
 
-    Learned: `center_` and `scale_`, by column.
+    Learned: `center_`, `scale_` and `rank_error_`, by column; the latter is 0 unless the values took more
+    memory than the fit had, and a sketch took their place.
 
     Attributes:
         quantile_range: The two quantiles, in per cent.
@@ -240,7 +241,8 @@ class RobustScaler(NumberStep):
             check_finite(name, found[Moments(name)])
             low, centers[name], high = found[Values(name)].quantiles((levels[0], 0.5, levels[1]))
             scales[name] = _range(high - low)
-        return {"center_": centers, "scale_": scales}
+        errors = {name: found[Values(name)].rank_error for name in self.names}
+        return {"center_": centers, "scale_": scales, "rank_error_": errors}
 
     def operations(self, column: str, dtype: pl.DataType) -> Sequence[Operation]:
         """Scale each value."""
@@ -298,10 +300,15 @@ def check_finite(name: str, state: MomentsState) -> None:
         PrepareError: The column holds some.
     """
     if state.sums.infinities:
-        raise PrepareError(
-            f"column `{name}`: {state.sums.infinities} values are infinite, and none can be fitted to; clip "
-            "them or make them null before"
-        )
+        raise infinite_error(name, state.sums.infinities)
+
+
+def infinite_error(name: str, count: int) -> PrepareError:
+    """Word the error about infinite values of a column."""
+    return PrepareError(
+        f"column `{name}`: {count} values are infinite, and none can be fitted to; clip them or make "
+        "them null before"
+    )
 
 
 def floats_schema(schema: pl.Schema, names: Sequence[str]) -> pl.Schema:

@@ -89,7 +89,8 @@ class QuantileTransformer(NumberStep):
     of the fit the ends, and so do all beyond. Missing values (null, NaN) have no part in the fit and stay
     missing; infinity in a fit is an error. A column without values becomes null.
 
-    Learned: `quantiles_`, by column, and `references_`, the places that they belong to.
+    Learned: `quantiles_`, by column, and `references_`, the places that they belong to; `rank_error_`, 0
+    unless the values took more memory than the fit had, and a sketch took their place.
 
     Attributes:
         n_quantiles: How many quantiles, at most as many as there are samples.
@@ -124,7 +125,8 @@ class QuantileTransformer(NumberStep):
             check_finite(name, found[Moments(name)])
             values = found[Values(name)].quantiles(tuple(references.tolist()))
             quantiles[name] = np.maximum.accumulate(np.array(values))
-        return {"quantiles_": quantiles, "references_": references}
+        errors = {name: found[Values(name)].rank_error for name in self.names}
+        return {"quantiles_": quantiles, "references_": references, "rank_error_": errors}
 
     def operations(self, column: str, dtype: pl.DataType) -> Sequence[Operation]:
         """Find the place of each value."""
