@@ -81,7 +81,7 @@ class Chain:
 
     def _check_types(self, step: PrepareStep, waiting: _Waiting) -> None:
         for name in step.names:
-            if name not in waiting.frame.columns:
+            if name not in waiting:
                 raise UnknownColumnError.from_names([name], waiting.frame.columns, f"{type(step).__name__}:")
             dtype = waiting.dtype_of(name)
             if not step.treats(dtype):
@@ -93,11 +93,15 @@ class _Waiting:
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self.frame = frame
+        self._schema = frame.schema  # which Polars makes anew at each call
         self._operations: dict[str, list[Operation]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._schema
 
     def dtype_of(self, name: str) -> pl.DataType:
         """The type of a column after its operations."""
-        return dtype_after(self.frame.schema[name], self._operations.get(name, ()))
+        return dtype_after(self._schema[name], self._operations.get(name, ()))
 
     def take(self, step: PrepareStep) -> set[str]:
         """Let a step wait, as far as it is operations on numbers, and apply the rest of it.
@@ -111,6 +115,7 @@ class _Waiting:
         if others or not found:
             rest = step if len(others) == len(found) else step.with_learned({"columns_": others})
             self.frame = rest.apply(self.run())
+            self._schema = self.frame.schema
         for name, operations in found.items():
             if operations is not None:
                 self._operations.setdefault(name, []).extend(operations)
@@ -122,9 +127,10 @@ class _Waiting:
         wanted = {
             name: dtype
             for name, dtype in (dtypes or {}).items()
-            if name in self.frame.columns and self.dtype_of(name).is_float()
+            if name in self and self.dtype_of(name).is_float()
         }
         programs = {name: self._operations.get(name, []) for name in [*self._operations, *wanted]}
         self.frame = run_programs(self.frame, programs, wanted)
+        self._schema = self.frame.schema
         self._operations = {}
         return self.frame

@@ -44,7 +44,7 @@ _EXACT = 1 << 53
 
 def is_machine_number(dtype: pl.DataType) -> bool:
     """Tell whether programs read and write a type; others become Float64 before."""
-    return str(dtype) == "Float16" or str(dtype).lower() in kernels.KINDS
+    return type(dtype).__name__.lower() in (*kernels.KINDS, "float16")
 
 
 def dtype_after(dtype: pl.DataType, operations: Sequence[Operation]) -> pl.DataType:
@@ -77,12 +77,17 @@ def run_programs(
     Raises:
         PrepareError: A value has no result.
     """
-    made: list[pl.Series] = []
+    import polars as pl
+
+    made: dict[str, pl.Series] = {}
     for name, operations in programs.items():
-        dtype = (dtypes or {}).get(name) or dtype_after(frame.schema[name], operations)
-        if operations or dtype != frame.schema[name]:
-            made.append(run_program(frame[name], operations, dtype))
-    return frame.with_columns(made) if made else frame
+        series = frame[name]
+        dtype = (dtypes or {}).get(name) or dtype_after(series.dtype, operations)
+        if operations or dtype != series.dtype:
+            made[name] = run_program(series, operations, dtype)
+    if not made:
+        return frame
+    return pl.DataFrame([made.get(column.name, column) for column in frame.iter_columns()])
 
 
 def run_program(series: pl.Series, operations: Sequence[Operation], dtype: pl.DataType) -> pl.Series:
