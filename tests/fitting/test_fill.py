@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,13 @@ def test_whole_numbers_become_floats_where_a_mean_is_filled_in() -> None:
     assert transformed(frame, hr.FillMissing("constant", value=0))["x"].dtype == pl.Int64
     big = pl.DataFrame({"x": [2**53 + 1, None]})
     assert transformed(big, hr.FillMissing("constant", value=0))["x"].to_list() == [2**53 + 1, 0]
+
+
+def test_decimals_are_filled() -> None:
+    """A mean makes floats of them, a constant does not."""
+    frame = pl.DataFrame({"x": pl.Series([Decimal("1.5"), Decimal("2.5"), None])})
+    assert transformed(frame, hr.FillMissing("mean"))["x"].to_list() == [1.5, 2.5, 2.0]
+    assert transformed(frame, hr.FillMissing("constant", value=2))["x"].to_list()[2] == Decimal(2)
 
 
 def test_a_constant_fills_columns_of_its_kind() -> None:

@@ -159,6 +159,7 @@ def test_case_34_norms() -> None:
     frame = pl.DataFrame({"x": [3.0, 0.0, None], "y": [4, 0, 1]})
     assert transformed(frame, hr.Normalizer()).rows() == [(0.6, 0.8), (0.0, 0.0), (None, None)]
     assert transformed({"x": [-4.0], "y": [2.0]}, hr.Normalizer("max")).rows() == [(-1.0, 0.5)]
+    assert transformed({"x": [float("inf")], "y": [2.0]}, hr.Normalizer()).rows() == [(None, 0.0)]
     ds = hr.from_polars(frame)
     chosen = ds.prepare(hr.Pipeline([hr.Normalizer()], dtype="float64").fit(ds, progress=False)).select(["x"])
     assert chosen.to_polars()["x"].to_list() == [0.6, 0.0, None]

@@ -40,11 +40,12 @@ Numbers = NDArray[np.float64]
 HALF_HIGHEST = 65504.0
 """The largest float16. What a program computes beyond it becomes this, and not infinite."""
 _EXACT = 1 << 53
+_MACHINE_NUMBERS = frozenset(kind.title().replace("Ui", "UI") for kind in (*kernels.KINDS, "float16"))
 
 
 def is_machine_number(dtype: pl.DataType) -> bool:
     """Tell whether programs read and write a type; others become Float64 before."""
-    return type(dtype).__name__.lower() in (*kernels.KINDS, "float16")
+    return type(dtype).__name__ in _MACHINE_NUMBERS
 
 
 def dtype_after(dtype: pl.DataType, operations: Sequence[Operation]) -> pl.DataType:
