@@ -146,3 +146,16 @@ def test_a_power_transform_needs_all_values() -> None:
     ds = hr.from_arrays({"x": np.random.default_rng(0).normal(size=20_000)})
     with pytest.raises(hr.MemoryLimitError, match="column `x`: a power transform"):
         hr.Pipeline([hr.PowerTransformer()]).fit(ds, progress=False, memory_limit=50_000)
+
+
+@pytest.mark.parametrize(
+    "step", [hr.KBinsDiscretizer(2), hr.MinMaxScaler(), hr.QuantileTransformer()], ids=repr
+)
+def test_values_beyond_the_fit_are_counted(step: PrepareStep) -> None:
+    """Missing values are not among them."""
+    pipe = fit({"x": [1.0, 2.0, 3.0]}, step)
+    probe = pl.DataFrame({"x": [1.0, 0.5, 3.5, float("inf"), NAN, None]})
+    assert pipe.steps[0].events(probe) == {"x": {"out_of_range": 3}}
+    if not isinstance(step, hr.KBinsDiscretizer):
+        empty = fit(pl.DataFrame({"x": [None, NAN]}, schema={"x": pl.Float64}), step)
+        assert empty.steps[0].events(probe) == {"x": {"out_of_range": 0}}

@@ -12,7 +12,7 @@ import numpy as np
 
 from headrace.errors import OptionError, PrepareError, check_whole
 from headrace.prepare.operations import Bucket, Operation, Pick
-from headrace.prepare.scale import check_finite
+from headrace.prepare.scale import check_finite, count_beyond
 from headrace.prepare.statistics import Moments, MomentsState, Statistic, Values
 from headrace.prepare.step import Found, PrepareStep
 
@@ -131,6 +131,10 @@ class KBinsDiscretizer(BinStep):
         """Return the middle of each bin."""
         edges = np.array(self.bin_edges_[column])
         return [Pick((edges[1:] + edges[:-1]) * 0.5)]
+
+    def events(self, frame: pl.DataFrame) -> dict[str, dict[str, int]]:
+        """Count values beyond those of the fit."""
+        return count_beyond(frame, {name: (it[0], it[-1]) for name, it in self.bin_edges_.items()})
 
     def _edges(self, name: str, found: Found) -> list[float]:
         state: MomentsState = found[Moments(name)]

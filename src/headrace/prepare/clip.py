@@ -12,7 +12,7 @@ import numpy as np
 from headrace.errors import OptionError
 from headrace.prepare.operations import Limit, Operation
 from headrace.prepare.programs import is_machine_number, run_program
-from headrace.prepare.scale import check_pair
+from headrace.prepare.scale import check_pair, count_beyond
 from headrace.prepare.statistics import Moments, Statistic, Values, ValuesState
 from headrace.prepare.step import Found, PrepareStep
 
@@ -122,16 +122,7 @@ class ClipOutliers(PrepareStep):
 
     def events(self, frame: pl.DataFrame) -> dict[str, dict[str, int]]:
         """Count the outliers."""
-        import polars as pl
-
-        counts: dict[str, dict[str, int]] = {}
-        for name in self.names:
-            low, high = (pl.lit(end, pl.Float64) for end in self.limits_[name])
-            beyond = (pl.col(name) < low) | (
-                (pl.col(name) > high) & pl.col(name).cast(pl.Float64).is_not_nan()
-            )
-            counts[name] = {"out_of_range": int(frame.select(beyond.sum()).item())}
-        return counts
+        return count_beyond(frame, self.limits_)
 
     @property
     def _setting(self) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +154,10 @@ class MinMaxScaler(NumberStep):
         """Scale back."""
         low, high = self.feature_range
         return [Affine(low, high - low, self._divisor(column), self.data_min_[column])]
+
+    def events(self, frame: pl.DataFrame) -> dict[str, dict[str, int]]:
+        """Count values beyond those of the fit."""
+        return count_beyond(frame, {it: (self.data_min_[it], self.data_max_[it]) for it in self.names})
 
     def _divisor(self, column: str) -> float:
         return _range(self.data_max_[column] - self.data_min_[column])
@@ -316,3 +320,15 @@ def floats_schema(schema: pl.Schema, names: Sequence[str]) -> pl.Schema:
     import polars as pl
 
     return pl.Schema({name: pl.Float64() if name in names else dtype for name, dtype in schema.items()})
+
+
+def count_beyond(frame: pl.DataFrame, limits: Mapping[str, Sequence[float]]) -> dict[str, dict[str, int]]:
+    """Count the values of columns that lie beyond a lowest and a highest one; none where these are NaN."""
+    import polars as pl
+
+    counts: dict[str, dict[str, int]] = {}
+    for name, (low, high) in limits.items():
+        values = frame[name].cast(pl.Float64).fill_nan(None)
+        beyond = 0 if math.isnan(low) else int(((values < low) | (values > high)).sum())
+        counts[name] = {"out_of_range": beyond}
+    return counts

@@ -26,7 +26,7 @@ from headrace.prepare.operations import (
     Log as LogOperation,
 )
 from headrace.prepare.programs import run_values
-from headrace.prepare.scale import NumberStep, check_finite, is_constant
+from headrace.prepare.scale import NumberStep, check_finite, count_beyond, is_constant
 from headrace.prepare.statistics import Moments, MomentsState, Statistic, Values, ValuesState
 from headrace.prepare.step import Found
 
@@ -144,6 +144,10 @@ class QuantileTransformer(NumberStep):
         if self.output == "uniform":
             return [Interpolate(self.references_, quantiles)]
         return [NormalShare(), _ended(self.references_, quantiles)]
+
+    def events(self, frame: pl.DataFrame) -> dict[str, dict[str, int]]:
+        """Count values beyond those of the fit."""
+        return count_beyond(frame, {name: (it[0], it[-1]) for name, it in self.quantiles_.items()})
 
 
 def _ended(references: Any, quantiles: Any) -> Interpolate:
