@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 Dtype = str
-"""What new floats are delivered as: "float32", "float64" or "float16", which saturates: beyond 65504 what is finite
-becomes 65504."""
+"""What new floats are delivered as: "float32", "float64", or "float16", in which finite numbers beyond 65504
+become 65504."""
 
 
 @dataclass(frozen=True)
