@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         MissingDependencyError,
         MissingSourceError,
         OptionError,
+        PrecisionWarning,
         PrepareError,
         SchemaError,
         SourceError,
@@ -75,6 +76,13 @@ if TYPE_CHECKING:
     from headrace.prepare.scale import StandardScaler
     from headrace.prepare.text import Casefold, RegexReplace, Strip
     from headrace.prepare.windows import Lag, Rolling
+    from headrace.prepare.bins import Bucketize, KBinsDiscretizer
+    from headrace.prepare.clip import ClipOutliers
+    from headrace.prepare.decode import DecodeImage, Tokens
+    from headrace.prepare.fill import FillMissing, MissingIndicator
+    from headrace.prepare.normalize import Normalizer
+    from headrace.prepare.scale import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+    from headrace.prepare.transforms import Log, PowerTransformer, QuantileTransformer
     from headrace.selecting.folds import Fold, Folds
     from headrace.selecting.identity import Content
     from headrace.selecting.report import SplitReport
@@ -104,6 +112,7 @@ _MODULES = {
         "MissingDependencyError",
         "MissingSourceError",
         "OptionError",
+        "PrecisionWarning",
         "PrepareError",
         "SchemaError",
         "SourceError",
@@ -141,6 +150,12 @@ _MODULES = {
     "prepare.scale": ("StandardScaler",),
     "prepare.text": ("Casefold", "RegexReplace", "Strip"),
     "prepare.windows": ("Lag", "Rolling"),
+    "prepare.bins": ("Bucketize", "KBinsDiscretizer"),
+    "prepare.clip": ("ClipOutliers",),
+    "prepare.fill": ("FillMissing", "MissingIndicator"),
+    "prepare.normalize": ("Normalizer",),
+    "prepare.scale": ("MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler"),
+    "prepare.transforms": ("Log", "PowerTransformer", "QuantileTransformer"),
     "selecting.folds": ("Fold", "Folds"),
     "selecting.identity": ("Content",),
     "selecting.report": ("SplitReport",),
@@ -165,10 +180,12 @@ __all__ = [
     "ArrowOptions",
     "Batch",
     "BlockShuffle",
+    "Bucketize",
     "Buckets",
     "Casefold",
     "Cast",
     "ChangedSourceError",
+    "ClipOutliers",
     "ClosedError",
     "Content",
     "CorruptSourceError",
@@ -181,6 +198,7 @@ __all__ = [
     "DropConstant",
     "Executor",
     "Expression",
+    "FillMissing",
     "FingerprintError",
     "FixInconsistent",
     "Fold",
@@ -195,14 +213,20 @@ __all__ = [
     "JsonLinesOptions",
     "LinearDiscriminantAnalysis",
     "Lag",
+    "KBinsDiscretizer",
     "LmdbOptions",
     "Loader",
+    "Log",
     "Manifest",
+    "MaxAbsScaler",
     "MemoryLimitError",
+    "MinMaxScaler",
     "MissingDependencyError",
+    "MissingIndicator",
     "MissingSourceError",
     "MultiHot",
     "OneHotEncoder",
+    "Normalizer",
     "OptionError",
     "OrdinalEncoder",
     "ParquetOptions",
@@ -210,12 +234,16 @@ __all__ = [
     "Pipeline",
     "Plan",
     "Polynomial",
+    "PowerTransformer",
+    "PrecisionWarning",
     "PrepareError",
     "Processes",
+    "QuantileTransformer",
     "Ragged",
     "RegexReplace",
     "Replace",
     "Rolling",
+    "RobustScaler",
     "RowGroup",
     "SchemaError",
     "Selection",

@@ -151,6 +151,23 @@ class MissingDependencyError(HeadraceError, ImportError):
         )
 
 
+class PrecisionWarning(UserWarning):
+    """Whole numbers beyond 2**53 became floats, which lose digits of them.
+
+    Example:
+        >>> import warnings
+        >>> import headrace as hr
+        >>> pipe = hr.Pipeline([hr.StandardScaler()]).fit(hr.from_arrays({"x": [2**53, 2**53 + 1]}))
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", hr.PrecisionWarning)
+        ...     try:
+        ...         pipe.transform({"x": 2**53 + 1})
+        ...     except hr.PrecisionWarning:
+        ...         print("digits are lost")
+        digits are lost
+    """
+
+
 def check_whole(name: str, value: object, least: int | None = None) -> int:
     """Return a whole number, or refuse what is none or lies below the least.
 

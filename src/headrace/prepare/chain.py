@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import SchemaError, UnknownColumnError
 from headrace.prepare.base import Names, Step
-from headrace.prepare.programs import Operation, run_programs
+from headrace.prepare.operations import Operation
+from headrace.prepare.programs import dtype_after, run_programs
 from headrace.prepare.step import PrepareStep
 
 if TYPE_CHECKING:
     import polars as pl
 
 Dtype = str
-"""What new floats are delivered as: "float32", "float64" or "float16"."""
+"""What new floats are delivered as: "float32", "float64", or "float16", in which finite numbers beyond 65504
+become 65504."""
 
 
 @dataclass(frozen=True)
@@ -70,51 +72,72 @@ class Chain:
         """Apply some of the steps; only after the last one floats get their dtype."""
         import polars as pl
 
-        waiting: dict[str, list[Operation]] = {}
+        waiting = _Waiting(frame)
         made: set[str] = set()
         for step in steps:
-            self._check_types(step, frame)
-            operations = _operations(step, frame, waiting)
-            before = frame.columns
-            if operations is None:
-                frame = step.apply(run_programs(frame, waiting))
-                waiting = {}
-            else:
-                for name, more in operations.items():
-                    waiting.setdefault(name, []).extend(more)
+            self._check_types(step, waiting)
+            before = waiting.frame.columns
+            made |= waiting.take(step)
             if step.makes_floats:
-                made |= set(step.rewrites) | (set(frame.columns) - set(before))
-        frame = run_programs(frame, waiting)
+                made |= set(step.rewrites) | (set(waiting.frame.columns) - set(before))
         if not is_last:
-            return frame
-        kind = {"float16": pl.Float16, "float32": pl.Float32, "float64": pl.Float64}[self.dtype]
-        changed = [name for name in frame.columns if name in made and frame.schema[name].is_float()]
-        return frame.with_columns(pl.col(changed).cast(kind)) if changed else frame
+            return waiting.run()
+        wanted = {"float16": pl.Float16(), "float32": pl.Float32(), "float64": pl.Float64()}[self.dtype]
+        return waiting.run(dict.fromkeys(made, wanted))
 
-    def _check_types(self, step: PrepareStep, frame: pl.DataFrame) -> None:
-        missing = [name for name in step.reads if name not in frame.columns]
+    def _check_types(self, step: PrepareStep, waiting: _Waiting) -> None:
+        missing = [name for name in step.reads if name not in waiting]
         if missing:
-            raise UnknownColumnError.from_names(missing, frame.columns, f"{type(step).__name__}:")
+            raise UnknownColumnError.from_names(missing, waiting.frame.columns, f"{type(step).__name__}:")
         for name in step.names:
-            if not step.treats(frame.schema[name]):
-                raise SchemaError(
-                    f"{type(step).__name__} cannot treat column `{name}` of type {frame.schema[name]}"
-                )
+            dtype = waiting.dtype_of(name)
+            if not step.treats(dtype):
+                raise SchemaError(f"{type(step).__name__} cannot treat column `{name}` of type {dtype}")
 
 
-def _operations(
-    step: PrepareStep, frame: pl.DataFrame, waiting: dict[str, list[Operation]]
-) -> dict[str, list[Operation]] | None:
-    """Write a step as operations on numbers; None if it has to see the frame."""
-    import polars as pl
+class _Waiting:
+    """A frame, and operations on its columns that still wait to be run."""
 
-    if not step.names:  # a step that treats no column may still add some
-        return None
-    operations: dict[str, list[Operation]] = {}
-    for name in step.names:
-        dtype = pl.Float64() if name in waiting else frame.schema[name]
-        found = step.operations(name, dtype)
-        if found is None:
-            return None
-        operations[name] = list(found)
-    return operations
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame = frame
+        self._schema = frame.schema  # which Polars makes anew at each call
+        self._operations: dict[str, list[Operation]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._schema
+
+    def dtype_of(self, name: str) -> pl.DataType:
+        """The type of a column after its operations."""
+        return dtype_after(self._schema[name], self._operations.get(name, ()))
+
+    def take(self, step: PrepareStep) -> set[str]:
+        """Let a step wait, as far as it is operations on numbers, and apply the rest of it.
+
+        Returns:
+            Columns of other types that become floats.
+        """
+        before = {name: self.dtype_of(name) for name in step.names}
+        found = {name: step.operations(name, dtype) for name, dtype in before.items()}
+        others = [name for name, operations in found.items() if operations is None]
+        if others or not found:  # a step that treats no column may still add some
+            rest = step if len(others) == len(found) else step.with_learned({"columns_": others})
+            self.frame = rest.apply(self.run())
+            self._schema = self.frame.schema
+        for name, operations in found.items():
+            if operations is not None:
+                self._operations.setdefault(name, []).extend(operations)
+        now = {name for name in found if name not in others and self.dtype_of(name).is_float()}
+        return {name for name in now if not before[name].is_float()}
+
+    def run(self, dtypes: Mapping[str, pl.DataType] | None = None) -> pl.DataFrame:
+        """Run what waits, and bring floats among some columns to a type."""
+        wanted = {
+            name: dtype
+            for name, dtype in (dtypes or {}).items()
+            if name in self and self.dtype_of(name).is_float()
+        }
+        programs = {name: self._operations.get(name, []) for name in [*self._operations, *wanted]}
+        self.frame = run_programs(self.frame, programs, wanted)
+        self._schema = self.frame.schema
+        self._operations = {}
+        return self.frame

@@ -152,7 +152,7 @@ class GroupSums:
 
     def of(self, frame: pl.DataFrame) -> GroupSumsState:
         """Sum up the column."""
-        groups, rows, offsets = _group(_keys(frame.select(self.by)))
+        groups, rows, offsets = _group(group_keys(frame.select(self.by)))
         series = frame[self.column]
         is_known = series.is_not_null().to_numpy()
         if series.dtype.is_float():
@@ -178,7 +178,7 @@ class GroupSums:
         return GroupSumsState((GroupTable(groups, arrays["counts"].to_numpy(), *limbs),), meta["infinities"])
 
 
-def _keys(frame: pl.DataFrame) -> pl.DataFrame:
+def group_keys(frame: pl.DataFrame) -> pl.DataFrame:
     """Make equal values the same: NaN is null, zero has no sign, categories are strings."""
     import polars as pl
 
