@@ -1,8 +1,8 @@
 """How fast a pipeline is fitted and applied, beside what people write by hand.
 
 The data is `criteo_like` with nulls: 6 million rows, 13 float columns (2 to 26 % missing) and 26 columns of
-categories (25 of them 3 % missing). Each case runs in a process of its own, in turn; ratios are taken within a round,
-then their median. `loader` measures batches of prepared rows beside batches of the same rows unprepared.
+categories (25 of them 3 % missing). Each case runs in a process of its own, in turn; ratios are taken within
+a round, then their median. `loader` measures batches of prepared rows beside batches of the same rows unprepared.
 
 The cases fit the same kind of numbers, though not the same ones to the last digit: dask's quantiles are
 approximate, scikit-learn keeps categories in its own way.
@@ -78,7 +78,10 @@ def add_nulls(source: Path, folder: Path) -> None:
         if target.exists():
             return
         aside = target.with_suffix(".part")
-        with pq.ParquetFile(path) as opened, pq.ParquetWriter(aside, opened.schema_arrow, compression="zstd") as out:
+        with (
+            pq.ParquetFile(path) as opened,
+            pq.ParquetWriter(aside, opened.schema_arrow, compression="zstd") as out,
+        ):
             for number in range(opened.num_row_groups):
                 draws = np.random.default_rng([int(path.stem.split("-")[1]), number])
                 out.write_table(_with_nulls(opened.read_row_group(number), draws))
@@ -154,7 +157,10 @@ def measure_loader(folder: Path, rounds: int) -> dict[str, float]:
         ]
     ).fit(plain, progress=False)
     groups = {"dense": DENSE_COLUMNS, "categories": CATEGORY_COLUMNS}
-    cases = {"prepared": plain.prepare(pipe).pack(**groups), "unprepared": plain.pack(null_mask=True, **groups)}
+    cases = {
+        "prepared": plain.prepare(pipe).pack(**groups),
+        "unprepared": plain.pack(null_mask=True, **groups),
+    }
     rates: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds + 1):
         for name, dataset in cases.items():

@@ -1,7 +1,7 @@
 """Measure one way to fit and transform in this process, and print the result as a line of JSON.
 
-`prepare.py` starts this program once for each case and round. Every case fits the same numbers (median, 1 % and
-99 % quantile, mean and deviation of 13 columns, the 1,000 most frequent categories of 26), fills, clips,
+`prepare.py` starts this program once for each case and round. Every case fits the same numbers (median, 1 %
+and 99 % quantile, mean and deviation of 13 columns, the 1,000 most frequent categories of 26), fills, clips,
 standardises and encodes by them, and writes the result to Parquet files with zstd.
 
 Libraries are imported by the case that needs them, so that no case pays for the imports of another.
@@ -61,7 +61,10 @@ def check(output: Path) -> list[float]:
         pl.len().alias("rows"),
         *[column.mean().name.suffix("_mean") for column in columns],
         *[column.std().name.suffix("_std") for column in columns],
-        *[pl.col(name).n_unique().name.suffix("_ids") for name in (CATEGORY_COLUMNS[3], CATEGORY_COLUMNS[20])],
+        *[
+            pl.col(name).n_unique().name.suffix("_ids")
+            for name in (CATEGORY_COLUMNS[3], CATEGORY_COLUMNS[20])
+        ],
     ).collect()
     return [float(value) for value in found.row(0)]
 
@@ -147,7 +150,7 @@ def polars(files: list[Path], output: Path) -> Parts:
 
 
 def sklearn(files: list[Path], output: Path) -> Parts:
-    """pandas and scikit-learn, in memory."""
+    """The frame of pandas and the estimators of scikit-learn, in memory."""
     import numpy as np
     import pandas as pd
     from sklearn.preprocessing import OrdinalEncoder, StandardScaler
@@ -207,7 +210,9 @@ def dask(files: list[Path], output: Path) -> Parts:
         import pandas as pd
 
         numbers = found["numbers"]
-        dense = part[DENSE_COLUMNS].fillna(numbers.loc[0.5]).clip(numbers.loc[0.01], numbers.loc[0.99], axis=1)
+        dense = (
+            part[DENSE_COLUMNS].fillna(numbers.loc[0.5]).clip(numbers.loc[0.01], numbers.loc[0.99], axis=1)
+        )
         part[DENSE_COLUMNS] = ((dense - found["mean"]) / found["std"]).astype("float32")
         for name in CATEGORY_COLUMNS:
             ids = pd.Index(found["known"][name]).get_indexer(part[name])

@@ -24,7 +24,9 @@ class Income(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embed = nn.ModuleList(nn.Embedding(BUCKETS, 4) for _ in CATEGORIES)
-        self.layers = nn.Sequential(nn.Linear(len(NUMBERS) + 4 * len(CATEGORIES), 32), nn.ReLU(), nn.Linear(32, 1))
+        self.layers = nn.Sequential(
+            nn.Linear(len(NUMBERS) + 4 * len(CATEGORIES), 32), nn.ReLU(), nn.Linear(32, 1)
+        )
 
     def forward(self, numbers: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
         """Return logits of shape [n]."""
@@ -95,7 +97,9 @@ def main() -> None:
             numbers = torch.tensor([[ready[name] for name in NUMBERS]])
             categories = torch.tensor([[ready[name] for name in CATEGORIES]])
             alone.append(float(model(numbers, categories)))
-        together = torch.cat([model(*(batch[name][k : k + 1] for name in ("numbers", "categories"))) for k in range(200)])
+        together = torch.cat(
+            [model(*(batch[name][k : k + 1] for name in ("numbers", "categories"))) for k in range(200)]
+        )
     print("the same logits, one record at a time:", alone == together.tolist())
 
 

@@ -60,29 +60,26 @@ if TYPE_CHECKING:
     from headrace.planning.plan import Plan
     from headrace.planning.selection import Selection
     from headrace.planning.world import World
+    from headrace.prepare.bins import Bucketize, KBinsDiscretizer
     from headrace.prepare.clean import Cast, Replace
+    from headrace.prepare.clip import ClipOutliers
     from headrace.prepare.constant import DropConstant
     from headrace.prepare.cycles import Cyclic, DateParts
     from headrace.prepare.dates import ParseDates
     from headrace.prepare.decode import DecodeImage, Tokens
     from headrace.prepare.encode import HashEncoder, OrdinalEncoder
+    from headrace.prepare.features import Cross, Expression, Polynomial
+    from headrace.prepare.fill import FillMissing, MissingIndicator
+    from headrace.prepare.functions import FunctionStep
+    from headrace.prepare.normalize import Normalizer
     from headrace.prepare.onehot import MultiHot, OneHotEncoder
     from headrace.prepare.reduce import LDA, PCA, IncrementalPCA, LinearDiscriminantAnalysis
-    from headrace.prepare.scale import StandardScaler
-    from headrace.prepare.target import TargetEncoder
-    from headrace.prepare.features import Cross, Expression, Polynomial
-    from headrace.prepare.functions import FunctionStep
     from headrace.prepare.rules import FixInconsistent
-    from headrace.prepare.scale import StandardScaler
-    from headrace.prepare.text import Casefold, RegexReplace, Strip
-    from headrace.prepare.windows import Lag, Rolling
-    from headrace.prepare.bins import Bucketize, KBinsDiscretizer
-    from headrace.prepare.clip import ClipOutliers
-    from headrace.prepare.decode import DecodeImage, Tokens
-    from headrace.prepare.fill import FillMissing, MissingIndicator
-    from headrace.prepare.normalize import Normalizer
     from headrace.prepare.scale import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+    from headrace.prepare.target import TargetEncoder
+    from headrace.prepare.text import Casefold, RegexReplace, Strip
     from headrace.prepare.transforms import Log, PowerTransformer, QuantileTransformer
+    from headrace.prepare.windows import Lag, Rolling
     from headrace.selecting.folds import Fold, Folds
     from headrace.selecting.identity import Content
     from headrace.selecting.report import SplitReport
@@ -134,28 +131,26 @@ _MODULES = {
     "planning.plan": ("Plan",),
     "planning.selection": ("Selection",),
     "planning.world": ("World",),
+    "prepare.bins": ("Bucketize", "KBinsDiscretizer"),
     "prepare.clean": ("Cast", "Replace"),
+    "prepare.clip": ("ClipOutliers",),
     "prepare.constant": ("DropConstant",),
     "prepare.cycles": ("Cyclic", "DateParts"),
     "prepare.dates": ("ParseDates",),
     "prepare.decode": ("DecodeImage", "Tokens"),
     "prepare.encode": ("HashEncoder", "OrdinalEncoder"),
+    "prepare.features": ("Cross", "Expression", "Polynomial"),
+    "prepare.fill": ("FillMissing", "MissingIndicator"),
+    "prepare.functions": ("FunctionStep",),
+    "prepare.normalize": ("Normalizer",),
     "prepare.onehot": ("MultiHot", "OneHotEncoder"),
     "prepare.reduce": ("LDA", "PCA", "IncrementalPCA", "LinearDiscriminantAnalysis"),
-    "prepare.scale": ("StandardScaler",),
-    "prepare.target": ("TargetEncoder",),
-    "prepare.features": ("Cross", "Expression", "Polynomial"),
-    "prepare.functions": ("FunctionStep",),
     "prepare.rules": ("FixInconsistent",),
-    "prepare.scale": ("StandardScaler",),
-    "prepare.text": ("Casefold", "RegexReplace", "Strip"),
-    "prepare.windows": ("Lag", "Rolling"),
-    "prepare.bins": ("Bucketize", "KBinsDiscretizer"),
-    "prepare.clip": ("ClipOutliers",),
-    "prepare.fill": ("FillMissing", "MissingIndicator"),
-    "prepare.normalize": ("Normalizer",),
     "prepare.scale": ("MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler"),
+    "prepare.target": ("TargetEncoder",),
+    "prepare.text": ("Casefold", "RegexReplace", "Strip"),
     "prepare.transforms": ("Log", "PowerTransformer", "QuantileTransformer"),
+    "prepare.windows": ("Lag", "Rolling"),
     "selecting.folds": ("Fold", "Folds"),
     "selecting.identity": ("Content",),
     "selecting.report": ("SplitReport",),
@@ -203,17 +198,17 @@ __all__ = [
     "FixInconsistent",
     "Fold",
     "Folds",
-    "HashEncoder",
     "FunctionStep",
+    "HashEncoder",
     "Hdf5Options",
     "HeadraceError",
     "IdxOptions",
     "IncrementalPCA",
     "Index",
     "JsonLinesOptions",
-    "LinearDiscriminantAnalysis",
-    "Lag",
     "KBinsDiscretizer",
+    "Lag",
+    "LinearDiscriminantAnalysis",
     "LmdbOptions",
     "Loader",
     "Log",
@@ -225,8 +220,8 @@ __all__ = [
     "MissingIndicator",
     "MissingSourceError",
     "MultiHot",
-    "OneHotEncoder",
     "Normalizer",
+    "OneHotEncoder",
     "OptionError",
     "OrdinalEncoder",
     "ParquetOptions",
@@ -242,8 +237,8 @@ __all__ = [
     "Ragged",
     "RegexReplace",
     "Replace",
-    "Rolling",
     "RobustScaler",
+    "Rolling",
     "RowGroup",
     "SchemaError",
     "Selection",
@@ -257,8 +252,8 @@ __all__ = [
     "Splits",
     "StandardScaler",
     "StateError",
-    "TargetEncoder",
     "Strip",
+    "TargetEncoder",
     "TfRecordOptions",
     "Threads",
     "Tokens",

@@ -31,11 +31,13 @@ def to_estimators(steps: Sequence[PrepareStep]) -> Any:
     for place, step in enumerate(steps, 1):
         kind = type(step).__name__
         if kind not in _NAMES:
-            raise OptionError(f"step {place}, {kind}, has no equal in scikit-learn; those that do are {_NAMES}")
+            raise OptionError(
+                f"step {place}, {kind}, has no equal in scikit-learn; those that do are {_NAMES}"
+            )
         if step.names != names:
             raise OptionError(
-                f"scikit-learn's estimators take all columns of a table, so all steps must treat the same ones, but step "
-                f"{place}, {kind}, treats {list(step.names)} after {list(names)}"
+                f"scikit-learn's estimators take all columns of a table, so all steps must treat the same "
+                f"ones, but step {place}, {kind}, treats {list(step.names)} after {list(names)}"
             )
         estimator = _WRITERS[kind](preprocessing, step)
         estimator.n_features_in_ = len(names)
@@ -61,7 +63,8 @@ def from_estimators(estimator: Any, columns: Sequence[str] | None) -> tuple[list
     """
     steps: list[PrepareStep] = []
     estimators = [one for _, one in estimator.steps] if hasattr(estimator, "steps") else [estimator]
-    names = list(columns) if columns is not None else list(getattr(estimators[0], "feature_names_in_", ()))
+    given: Any = getattr(estimators[0], "feature_names_in_", ()) if columns is None else columns
+    names: list[str] = list(given)
     for one in estimators:
         kind = type(one).__name__
         if kind not in _NAMES or not type(one).__module__.startswith("sklearn."):
@@ -70,9 +73,13 @@ def from_estimators(estimator: Any, columns: Sequence[str] | None) -> tuple[list
         if count is None:
             raise OptionError(f"`{kind}` must be fitted before it can be read")
         if count != len(names):
-            raise OptionError(f"`{kind}` was fitted to {count} columns, so `columns` must name as many, got {names}")
+            raise OptionError(
+                f"`{kind}` was fitted to {count} columns, so `columns` must name as many, got {names}"
+            )
         step, learned = _READERS[kind](one)
-        by_name = {name: dict(zip(names, _numbers(values, count), strict=True)) for name, values in learned.items()}
+        by_name = {
+            name: dict(zip(names, _numbers(values, count), strict=True)) for name, values in learned.items()
+        }
         steps.append(step.with_learned({"columns_": names, **by_name}))
     return steps, names
 
@@ -89,7 +96,9 @@ def _preprocessing() -> ModuleType:
     try:
         from sklearn import preprocessing
     except ImportError as error:
-        raise MissingDependencyError("`to_sklearn` needs scikit-learn; install it by `pip install scikit-learn`") from error
+        raise MissingDependencyError(
+            "`to_sklearn` needs scikit-learn; install it by `pip install scikit-learn`"
+        ) from error
     return cast("ModuleType", preprocessing)
 
 
@@ -166,7 +175,11 @@ def _read_robust(scaler: Any) -> tuple[PrepareStep, dict[str, Any]]:
         raise OptionError("RobustScaler(unit_variance=True) has no equal among headrace's steps")
     step = RobustScaler(tuple(scaler.quantile_range), scaler.with_centering, scaler.with_scaling)
     center = 0.0 if scaler.center_ is None else scaler.center_
-    return step, {"center_": center, "scale_": 1.0 if scaler.scale_ is None else scaler.scale_, "rank_error_": 0.0}
+    return step, {
+        "center_": center,
+        "scale_": 1.0 if scaler.scale_ is None else scaler.scale_,
+        "rank_error_": 0.0,
+    }
 
 
 def _write_normalizer(preprocessing: Any, given: PrepareStep) -> Any:
