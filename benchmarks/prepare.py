@@ -2,7 +2,8 @@
 
 The data is `criteo_like` with nulls: 6 million rows, 13 float columns (2 to 26 % missing) and 26 columns of
 categories (25 of them 3 % missing). Each case runs in a process of its own, in turn; ratios are taken within
-a round, then their median. `loader` measures batches of prepared rows beside batches of the same rows unprepared.
+a round, then their median. `loader` measures batches of prepared rows beside batches of the same rows
+unprepared.
 
 The cases fit the same kind of numbers, though not the same ones to the last digit: dask's quantiles are
 approximate, scikit-learn keeps categories in its own way.
