@@ -168,7 +168,7 @@ class HashEncoder(PrepareStep):
         >>> import headrace as hr
         >>> pipe = hr.Pipeline([hr.HashEncoder(buckets=1000)]).fit(hr.from_arrays({"c": ["abc"]}))
         >>> pipe.transform({"c": "abc"})["c"], 0x44BC2CF5AD770999 % 1000
-        (873, 873)
+        (249, 249)
     """
 
     buckets: int
