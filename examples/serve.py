@@ -39,8 +39,9 @@ def make_pipeline() -> hr.Pipeline:
     return hr.Pipeline(
         [
             hr.Strip(),
-            hr.Replace({"?": None}, columns=pl.String),
+            hr.Replace({"?": None}),
             hr.RegexReplace(r"\.$", "", columns="income"),
+            hr.Cast("float64", columns=NUMBERS),
             hr.ClipOutliers("quantile", limits=(0.0, 0.999), columns=NUMBERS),
             hr.FillMissing("median", columns=NUMBERS),
             hr.StandardScaler(columns=NUMBERS),
@@ -62,7 +63,7 @@ def train(ds: hr.Dataset, model: nn.Module) -> float:
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-    return float(loss)
+    return float(loss.detach())
 
 
 def main() -> None:
@@ -97,10 +98,10 @@ def main() -> None:
             numbers = torch.tensor([[ready[name] for name in NUMBERS]])
             categories = torch.tensor([[ready[name] for name in CATEGORIES]])
             alone.append(float(model(numbers, categories)))
-        together = torch.cat(
-            [model(*(batch[name][k : k + 1] for name in ("numbers", "categories"))) for k in range(200)]
-        )
-    print("the same logits, one record at a time:", alone == together.tolist())
+        batched = [
+            float(model(batch["numbers"][k : k + 1], batch["categories"][k : k + 1])) for k in range(len(alone))
+        ]
+    print("the same logits, one record at a time:", alone == batched)
 
 
 if __name__ == "__main__":

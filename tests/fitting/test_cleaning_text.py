@@ -14,7 +14,7 @@ from prepared import assert_foretold, assert_same_everywhere, columns_read, even
 
 import headrace as hr
 
-CENSUS = Path(__file__).parents[1] / "data" / "adult-census"
+CENSUS = Path(__file__).parents[2] / "examples" / "census" / "raw"
 TEXTS = st.lists(st.one_of(st.none(), st.text(max_size=8)), min_size=1, max_size=6)
 
 

@@ -188,7 +188,7 @@ def test_report_counts_what_comes_in() -> None:
 
 def test_text_form(pipe: hr.Pipeline) -> None:
     """The text shows the chain, and which columns each step treats."""
-    assert "StandardScaler(" in repr(pipe)
-    assert "# income, height, far, age" in repr(pipe)
+    assert "  StandardScaler()  # income, height, far, age: mean_, var_, scale_, n_seen_\n" in repr(pipe)
+    assert "  StandardScaler(with_std=False)  # far: mean_" in repr(pipe)
     assert "not fitted" in repr(pipe.clone())
     assert pipe.describe()[0]["mean_"] == pipe[0].mean_

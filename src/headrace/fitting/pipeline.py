@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -249,10 +250,7 @@ class Pipeline:
         return len(self.steps)
 
     def __repr__(self) -> str:
-        lines: list[str] = []
-        for step in self.steps:
-            names = step.learned.get("columns_")
-            lines.append(f"  {step!r}" + ("" if names is None else f"  # {_listed(names)}"))
+        lines = [f"  {_shown(step)}" for step in self.steps]
         state = "" if self.schema is not None else " (not fitted)"
         return "\n".join([f"Pipeline{state}(dtype={self.dtype!r}", *lines, ")"])
 
@@ -270,6 +268,20 @@ class Pipeline:
 
 def _count(recipe: Recipe, steps: Sequence[PrepareStep], part: Part) -> counting.Tally:
     return counting.count_frame(read_part(recipe, part), steps)
+
+
+def _shown(step: PrepareStep) -> str:
+    """A step in a line: the settings that are not the default ones, its columns, and what it learned."""
+    settings = [
+        f"{field.name}={getattr(step, field.name)!r}"
+        for field in fields(step)
+        if field.name not in ("columns", "learned") and getattr(step, field.name) != field.default
+    ]
+    text = f"{type(step).__name__}({', '.join(settings)})"
+    if "columns_" not in step.learned:
+        return text
+    learned = [name for name in step.learned if name != "columns_"]
+    return f"{text}  # {_listed(step.names)}" + (f": {', '.join(learned)}" if learned else "")
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:
