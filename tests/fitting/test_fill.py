@@ -131,6 +131,8 @@ def test_the_mean_of_a_group(tmp_path: Path) -> None:
     assert got["x"].to_list() == [1.0, 2.5, 4.0, 5.0, 5.0, 7.0, 8.0, 7.5]
     assert got["n"].to_list() == [1.0, 2.0, 1.5, 4.0, 4.0, 6.0, 7.0, 6.5]
     assert (got["x"].dtype, got["n"].dtype) == (pl.Float32, pl.Float64)
+    narrow = transformed(frame, hr.FillMissing("mean", columns=["x", "n"], by="city"), dtype="float32")
+    assert (narrow["n"].dtype, narrow["year"].dtype) == (pl.Float32, pl.Float64)
     both = hr.FillMissing("mean", by=["city", "year"])
     assert both.bound(frame.schema).names == ("x", "n")
     assert transformed(frame, both)["x"].to_list() == [1.0, 1.0, 4.0, 5.0, 5.0, 7.0, 8.0, 7.5]

@@ -48,7 +48,7 @@ class Pipeline:
         >>> ds = hr.from_arrays({"x": [1.0, 2.0, 4.0]})
         >>> pipe = hr.Pipeline([hr.StandardScaler()], dtype="float64").fit(ds)
         >>> pipe.transform({"x": 4.0})
-        {'x': 1.336306209562122}
+        {'x': 1.3363062095621219}
         >>> pipe.transform(ds).pack(x=["x"]).take([2])["x"]
         array([[1.33630621]])
     """

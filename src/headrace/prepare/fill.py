@@ -113,6 +113,7 @@ class FillMissing(PrepareStep):
             "fill_": {name: self._found(name, schema[name], found) for name in self.names}
         }
         if self.by is not None:
+            learned["made_floats_"] = [name for name in self.names if self._makes_float(schema[name])]
             learned["groups_"] = {name: _means(name, found[GroupSums(self._by, name)]) for name in self.names}
         if self.strategy == "median":
             learned["rank_error_"] = {name: found[Values(name)].rank_error for name in self.names}
@@ -134,6 +135,21 @@ class FillMissing(PrepareStep):
         if self._makes_float(dtype):
             return [Affine(), Fill(value)]
         return [Fill(_rounded(value, dtype) if dtype.is_float() else value)]
+
+    @property
+    def makes_floats(self) -> bool:
+        """Means of groups that are filled into whole numbers make floats of them."""
+        return bool(self.learned.get("made_floats_"))
+
+    @property
+    def rewrites(self) -> tuple[str, ...]:
+        """The columns that become floats, where there are such."""
+        return tuple(self.learned.get("made_floats_") or self.names)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that tell groups apart are looked at too."""
+        return (*self.names, *self._by)
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Fill the columns."""
