@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from headrace.prepare import products
 from headrace.prepare.large import LargeNumbers
-from headrace.prepare.product_kernels import peel, peel_reference, project, project_reference
+from headrace.prepare.product_kernels import (
+    add_products,
+    add_products_reference,
+    peel,
+    peel_reference,
+    project,
+    project_reference,
+)
 from headrace.prepare.products import Products, multiply
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False) | st.floats(-3, 3) | st.just(0.0)
@@ -113,8 +120,8 @@ def test_many_rows_are_summed_in_blocks(dtype: type, monkeypatch: pytest.MonkeyP
 
 def test_the_largest_sums_that_a_block_can_have_are_exact() -> None:
     """Slices that are nearly as large as can be sum up without rounding in full blocks."""
-    digits = np.random.default_rng(2).integers(2**21 - 2000, 2**21, (2, 2, 3 * 2048))
-    columns = list(digits[0] * 2.0**-21 + digits[1] * 2.0**-43)
+    digits = np.random.default_rng(2).integers(2**22 - 2000, 2**22, (2, 2, 3 * 2048))
+    columns = list(digits[0] * 2.0**-22 + digits[1] * 2.0**-45)
 
     found = fractions(multiply(columns).squares)
 
@@ -125,7 +132,7 @@ def test_the_largest_sums_that_a_block_can_have_are_exact() -> None:
 
 def test_the_largest_sums_of_many_blocks_are_exact() -> None:
     """Sums over millions of samples whose slices are as large as can be do not overflow."""
-    value, rows = (2**21 - 1) * (2.0**-21 + 2.0**-43), 5_000_000
+    value, rows = (2**22 - 1) * (2.0**-22 + 2.0**-45), 5_000_000
 
     found = multiply([np.full(rows, value)])
 
@@ -164,6 +171,22 @@ def test_large_numbers_add_up(terms: list[list[tuple[int, int]]]) -> None:
     ]
     assert fractions(at_once) == expected
     assert equal_bits(at_once, total)
+
+
+@pytest.mark.parametrize("is_half", [False, True])
+@pytest.mark.parametrize(("columns", "rows"), [(4, 0), (4, 1), (8, 512), (12, 2047)])
+def test_products_do_what_their_oracle_does(columns: int, rows: int, is_half: bool) -> None:
+    """The compiled sums are those of whole numbers, at the largest size too, on top of what was there."""
+    rng = np.random.default_rng(columns)
+    sizes = [-(2**22), -3, 0, 2**22 - 1, 2**22]
+    left, right = (rng.choice(sizes, (columns, rows)).astype(np.float64) for _ in range(2))
+    sums, expected = (np.full((columns, columns), 7, np.int64) for _ in range(2))
+
+    add_products(left, right, sums, is_half)
+    add_products_reference(left, right, expected, is_half)
+
+    asked = np.triu_indices(columns) if is_half else np.indices((columns, columns))
+    np.testing.assert_array_equal(sums[tuple(asked)], expected[tuple(asked)])
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=40), st.integers(1, 60))

@@ -1,9 +1,9 @@
 """Exact sums of products of columns: the same bits for any partitioning and any order.
 
-Each column is cut into slices: whole numbers of at most 22 bits times powers of two, of which a float64
-gives three or four. Products of slices, summed over 2048 samples, stay within 2**53, so that BLAS adds them
-without rounding, in whichever order it likes; its results are added up as whole numbers (K. Ozaki et al.,
-"Error-free transformations of matrix multiplication by using fast routines of matrix multiplication and its
+Each column is cut into slices: whole numbers of at most 23 bits times powers of two, of which a float64
+gives three or four. Products of slices, summed over 512 samples, stay within 2**53, so that floats add them
+without rounding, in whichever order; these sums are added up as whole numbers (K. Ozaki et al., "Error-free
+transformations of matrix multiplication by using fast routines of matrix multiplication and its
 applications", 2012). Data of few digits, such as float32 or small whole numbers, have fewer slices; data of
 a huge range have more, and take longer.
 """
@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.prepare.large import Integers, LargeNumbers
-from headrace.prepare.product_kernels import Numbers, peel
+from headrace.prepare.product_kernels import PRODUCT_ROWS, Numbers, add_products, peel
 
-_BITS = 22  # of a slice, sign included
-_ROWS = 1 << (53 - 2 * (_BITS - 1))  # of which the products sum to 2**53 at most
-_ADDITIONS = 1 << 8  # of slices, after which no sum of their products can have passed 2**63
+_BITS = 23  # of a slice, sign included; as many as `PRODUCT_ROWS` products of slices allow
+_ROWS = 4 * PRODUCT_ROWS  # that are cut at once; the products of their slices sum to 2**55 at most
+_ADDITIONS = 1 << 4  # of slices, after which no sum of their products can have passed 2**63
 _BAND = 32 * _BITS  # of range are scaled at once, without rounding
 _WHOLE = 1 << 53
 
@@ -76,7 +76,7 @@ def multiply(
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
-    """Values of [columns, rows] in units of 2**(exponents - 22 * (place + 1) + 1); whole, up to 2**21."""
+    """Whole numbers up to 2**22, [columns, rows], in units of 2**(exponents - 23 * (place + 1) + 1)."""
 
     place: int
     values: Numbers
@@ -85,30 +85,31 @@ class _Slice:
 
 @dataclass(slots=True)
 class _Tally:
-    """Sums of slices and of their products, by the places that were multiplied."""
+    """Sums of slices and of their products, by the places that were multiplied.
+
+    Products of one slice with itself are kept apart, since of these the upper half is enough.
+    """
 
     exponents: Integers
     group_count: int
     sums: dict[int, Integers] = field(default_factory=dict[int, Integers])
-    squares: dict[int, Integers] = field(default_factory=dict[int, Integers])
+    squares: dict[tuple[int, bool], Integers] = field(default_factory=dict[tuple[int, bool], Integers])
     done: Products | None = None
     additions: int = 0
 
     def add(self, slices: Sequence[_Slice], groups: Integers | None) -> None:
         """Add a block."""
-        size = len(self.exponents)
         for number, one in enumerate(slices):
-            sums = self.sums.setdefault(one.place, np.zeros((self.group_count, size), np.int64))
+            width = len(one.values)
+            sums = self.sums.setdefault(one.place, np.zeros((self.group_count, width), np.int64))
             _add_by_group(one.values, groups, sums)
-            values = one.values if one.rows is None else one.values[:, one.rows]
+            values = _some(one.values, one.rows)
             for other in slices[: number + 1]:
-                others = other.values if one.rows is None else other.values[:, one.rows]
-                found = (others @ values.T).astype(np.int64)
-                place = one.place + other.place
-                squares = self.squares.setdefault(place, np.zeros((size, size), np.int64))
-                squares += found
-                if other is not one:
-                    squares += found.T
+                key = (one.place + other.place, other is one)
+                squares = self.squares.setdefault(key, np.zeros((width, width), np.int64))
+                add_products(
+                    values, values if other is one else _some(other.values, one.rows), squares, key[1]
+                )
         self.additions += len(slices)
         if self.additions >= _ADDITIONS:
             self.done = self.total()
@@ -120,16 +121,24 @@ class _Tally:
         above, below = np.triu_indices(size)
         two = one[above] + one[below]
         sums = [
-            (values.ravel(), np.tile(one, self.group_count) + (1 - _BITS * (place + 1)))
+            (values[:, :size].ravel(), np.tile(one, self.group_count) + (1 - _BITS * (place + 1)))
             for place, values in self.sums.items()
         ]
         squares = [
-            (values[above, below], two + (2 - _BITS * (place + 2))) for place, values in self.squares.items()
+            (
+                values[above, below] + (0 if is_own else values[below, above]),
+                two + (2 - _BITS * (place + 2)),
+            )
+            for (place, is_own), values in self.squares.items()
         ]
         found = Products(
             LargeNumbers.scaled(self.group_count * size, sums), LargeNumbers.scaled(len(two), squares)
         )
         return found if self.done is None else self.done.add(found)
+
+
+def _some(values: Numbers, rows: Integers | None) -> Numbers:
+    return values if rows is None else np.take(values, rows, axis=1)
 
 
 def _add_by_group(values: Numbers, groups: Integers | None, sums: Integers) -> None:
@@ -164,10 +173,11 @@ def _largest(column: NDArray[Any]) -> Any:
 def _slices(block: Sequence[NDArray[Any] | None], exponents: Integers) -> Iterator[_Slice]:
     """Cut values, given by column, into slices that sum to them."""
     size = max(len(column) for column in block if column is not None)
-    values = np.zeros((len(block), size))
+    values = np.zeros((len(block) + -len(block) % 4, size))
     for number, column in enumerate(block):
         if column is not None:
             values[number] = column
+    exponents = np.pad(exponents, (0, len(values) - len(exponents)))
     scaled, is_far = _scaled(values, exponents)
     yield from _peeled(scaled, 0)
     if is_far:
@@ -193,7 +203,7 @@ def _scaled(values: Numbers, exponents: Integers) -> tuple[Numbers, bool]:
 
 
 def _peeled(rest: Numbers, place: int) -> Iterator[_Slice]:
-    """Cut numbers below 2**(-22 * place), scaled up by as much, into slices; they are overwritten."""
+    """Cut numbers below 2**(-23 * place), scaled up by as much, into slices; they are overwritten."""
     unit, is_left = 2.0 ** (1 - _BITS), bool(rest.any())
     while is_left:
         out, used = np.empty_like(rest), np.zeros(rest.shape[1], np.uint8)

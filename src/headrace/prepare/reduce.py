@@ -165,7 +165,8 @@ class LinearDiscriminantAnalysis(Projection):
     The fit needs two classes, more samples than classes, and all values: missing and infinite ones raise, and
     name the column. Classes are whole numbers, texts, truth values, or floats without fractions; their shares
     are the priors. Only the fit needs the target, which stays as it is. When applied, a missing value makes
-    all outputs of its sample null.
+    all outputs of its sample null. What a fit keeps grows with the classes times the columns, and with the
+    pairs of columns.
 
     Learned: `scalings_` of shape [columns, components], `explained_variance_ratio_`, `classes_`, `priors_`,
     `means_` of shape [classes, columns], `mean_` by column, and `n_components_`.
