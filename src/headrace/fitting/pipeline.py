@@ -234,6 +234,38 @@ class Pipeline:
         pipe.schema, pipe._provenance = artifact.schema, artifact.provenance
         return pipe
 
+    def to_sklearn(self) -> Any:
+        """Return a fitted `sklearn.pipeline.Pipeline` that does the same up to rounding, in float64.
+
+        Raises:
+            StateError: The pipeline is not fitted.
+            OptionError: A step is no scaler that scikit-learn has too, or the steps treat different columns.
+            MissingDependencyError: scikit-learn is not installed.
+        """
+        from headrace.fitting.sklearn import to_estimators
+
+        return to_estimators(self.step.steps)
+
+    @staticmethod
+    def from_sklearn(estimator: Any, *, columns: Sequence[str] | None = None) -> Pipeline:
+        """Return a pipeline that has learned what fitted scalers of scikit-learn have.
+
+        Args:
+            estimator: A scaler, or a `sklearn.pipeline.Pipeline` of scalers.
+            columns: Names of its columns; by default those of the frame that it was fitted to.
+
+        Raises:
+            OptionError: An estimator has no equal here, is not fitted, or has other columns.
+        """
+        import polars as pl
+
+        from headrace.fitting.sklearn import from_estimators
+
+        steps, names = from_estimators(estimator, columns)
+        pipe = Pipeline(steps, dtype="float64")
+        pipe.schema = pl.Schema(dict.fromkeys(names, pl.Float64()))
+        return pipe
+
     def __getitem__(self, key: int | str) -> PrepareStep:
         """Return a step by its place, or by its class's name if that is in the pipeline once."""
         if isinstance(key, int):

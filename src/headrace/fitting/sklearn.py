@@ -41,7 +41,8 @@ def to_estimators(steps: Sequence[PrepareStep]) -> Any:
             )
         estimator = _WRITERS[kind](preprocessing, step)
         estimator.n_features_in_ = len(names)
-        estimator.feature_names_in_ = np.array(names, object)
+        if place == 1:  # what comes to the others is an array, without names
+            estimator.feature_names_in_ = np.array(names, object)
         fitted.append((f"{kind.lower()}_{place}", estimator))
     from sklearn.pipeline import Pipeline
 
