@@ -81,7 +81,7 @@ def _place(
     """
     everything = np.arange(row_group.rows)
     with _numbered(everything if rows is None else rows):
-        columns = recipe.arrays(row_group, stats, rows)
+        columns, held = recipe.arrays(row_group, read.rows, stats, rows)
     with measured(stats, "gather"):
         gather.open(read, row_group, columns)
     with measured(stats, "read"), _numbered(read.rows):
@@ -90,7 +90,7 @@ def _place(
                 targets = gather.targets(name, read)
                 column.source.copy_rows(row_group, column.column, read.rows, targets)
     with measured(stats, "gather"):
-        gather.add(read, row_group, columns, rows)
+        gather.add(read, row_group, columns, held)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.batch import Batch
-from headrace.errors import HeadraceError, PrepareError
+from headrace.errors import HeadraceError, PrepareError, SchemaError
 from headrace.execution.fork import apply_elsewhere
 from headrace.execution.stats import Stats, measured
 from headrace.fingerprint import digest
@@ -186,33 +186,52 @@ class Recipe:
         return batch
 
     def arrays(
-        self, row_group: RowGroup, stats: Stats | None = None, rows: Rows | None = None
-    ) -> dict[str, Laid | Untouched]:
+        self,
+        row_group: RowGroup,
+        wanted: Rows | None = None,
+        stats: Stats | None = None,
+        rows: Rows | None = None,
+    ) -> tuple[dict[str, Laid | Untouched], Rows | None]:
         """Read and prepare one row group, laid out for the gather.
 
         Args:
             row_group: Which one.
+            wanted: The rows that will be gathered; all by default. Nulls elsewhere do no harm.
             stats: Where to count seconds.
             rows: Only these of its rows, of a source that supports it; all by default.
+
+        Returns:
+            The columns, and which rows of the row group they hold, rising; None for all.
 
         Raises:
             HeadraceError: Reading or preparing failed; the message names the row group.
         """
         if self.untouched:
-            laid = {} if self._rest is None else self._rest.arrays(row_group, stats, rows)
+            laid, held = (
+                ({}, rows) if self._rest is None else self._rest.arrays(row_group, wanted, stats, rows)
+            )
             columns = {**laid, **self.untouched}
             names = self.names or () if self.pack is None else self.pack.ordered(columns)
-            return {name: columns[name] for name in names}
-        return {**self._laid_out(row_group, stats, rows)}
-
-    def _laid_out(self, row_group: RowGroup, stats: Stats | None, rows: Rows | None) -> dict[str, Laid]:
+            return {name: columns[name] for name in names}, held
         batch = self.frame(row_group, stats, rows)
         with measured(stats, "prepare"):
-            if self.pack is not None:
-                return self.pack.lay_out(batch, row_group)
-            if self.keep_arrow:
-                return dict(zip(batch.schema.names, batch.columns, strict=True))
-            return lay_out(batch, row_group)
+            try:
+                return {**self._laid_out(batch, row_group)}, rows
+            except SchemaError:
+                held = np.arange(row_group.rows) if rows is None else rows
+                kept = held if wanted is None else np.intersect1d(held, wanted)
+                if len(kept) == len(held):
+                    raise
+            # Samples that were left out may hold what no array can, such as nulls.
+            chosen = batch.take(pa.array(np.searchsorted(held, kept)))
+            return {**self._laid_out(chosen, row_group)}, kept
+
+    def _laid_out(self, batch: pa.RecordBatch, row_group: RowGroup) -> dict[str, Laid]:
+        if self.pack is not None:
+            return self.pack.lay_out(batch, row_group)
+        if self.keep_arrow:
+            return dict(zip(batch.schema.names, batch.columns, strict=True))
+        return lay_out(batch, row_group)
 
     def finish(self, batch: Batch) -> Batch:
         """Lay out what depends on the samples that a batch holds together."""

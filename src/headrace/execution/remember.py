@@ -78,16 +78,20 @@ class RememberingRecipe(Recipe):
         return {}
 
     def arrays(
-        self, row_group: RowGroup, stats: Stats | None = None, rows: Rows | None = None
-    ) -> dict[str, Laid]:
+        self,
+        row_group: RowGroup,
+        wanted: Rows | None = None,
+        stats: Stats | None = None,
+        rows: Rows | None = None,
+    ) -> tuple[dict[str, Laid], Rows | None]:
         """Return one row group laid out for the gather, prepared anew if it is not remembered."""
-        if rows is not None:  # what was left out is not in the key
-            return super().arrays(row_group, stats, rows)
-        kept = self._memory.get(row_group.number)
-        if kept is None:
-            kept = super().arrays(row_group, stats)
-            self._memory.put(row_group.number, kept, self.limit)
-        return kept
+        kept = None if rows is not None else self._memory.get(row_group.number)
+        if kept is not None:
+            return kept, None
+        columns, held = super().arrays(row_group, wanted, stats, rows)
+        if held is None:  # what was left out is not in the key
+            self._memory.put(row_group.number, columns, self.limit)
+        return columns, held
 
 
 def _nbytes(laid: Laid) -> int:
