@@ -36,6 +36,7 @@ bench: $(STAMP) ## Measure streams, arrays, selections, indexes and components a
 	$(BIN)/python benchmarks/arrays.py
 	$(BIN)/python benchmarks/indexes.py
 	$(BIN)/python benchmarks/selection.py
+	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/reduce.py
 
 bench-short: $(STAMP) ## Measure all on little data.
@@ -43,6 +44,7 @@ bench-short: $(STAMP) ## Measure all on little data.
 	$(BIN)/python benchmarks/arrays.py --short
 	$(BIN)/python benchmarks/indexes.py --short
 	$(BIN)/python benchmarks/selection.py --short
+	$(BIN)/python benchmarks/prepare.py --short
 	$(BIN)/python benchmarks/reduce.py --short
 
 soak: $(STAMP) ## Run the tests marked slow.

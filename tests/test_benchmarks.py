@@ -68,6 +68,26 @@ def test_indexes_are_measured(tmp_path: Path) -> None:
     assert all(question["found"] > 0 for question in questions)
 
 
+def test_preparing_is_measured(tmp_path: Path) -> None:
+    """The short form fits, transforms and writes beside Polars, which finds the same numbers, and feeds a loader."""
+    command = [sys.executable, str(BENCHMARKS / "prepare.py"), "--short", "--data", str(tmp_path / "data")]
+    done = subprocess.run(
+        [*command, "--cases", "headrace", "polars", "--json", str(tmp_path / "out.json")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=tmp_path,
+    )
+
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (json.loads((tmp_path / "out.json").read_text())["rounds"][0][it] for it in ("headrace", "polars"))
+    assert ours["check"][0] == theirs["check"][0] == 60_000
+    assert abs(ours["check"][1]) < 0.01
+    assert ours["check"][-2:] == theirs["check"][-2:]
+    assert "prepared / unprepared" in done.stdout
+
+
 def test_selections_are_measured(tmp_path: Path) -> None:
     """The short form holds headrace's filter against Polars' and measures the bytes of selections."""
     command = [sys.executable, str(BENCHMARKS / "selection.py"), "--short", "--data", str(tmp_path)]

@@ -51,6 +51,19 @@ def test_ranks() -> None:
     assert "equal is True" in output
 
 
+def test_serve() -> None:
+    """Records are cleaned to their documented counts, and one alone gives the logit that it gives in a batch."""
+    output = run(ROOT / "examples" / "serve.py")
+
+    assert output.returncode == 0
+    for column, count in {"native_country": 857, "occupation": 2809, "workclass": 2799}.items():
+        assert any(
+            column in line and "changed" in line and str(count) in line for line in output.stdout.splitlines()
+        )
+    assert float(output.stdout.split("\nloss ")[1].split("%")[0].split()[-1]) > 84
+    assert "the same logits, one record at a time: True" in output.stdout
+
+
 def test_range_of_time() -> None:
     """An index finds the flights of an evening, in one row group, as a scan does."""
     output = run(ROOT / "examples" / "range_of_time.py")
