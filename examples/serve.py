@@ -99,7 +99,8 @@ def main() -> None:
             categories = torch.tensor([[ready[name] for name in CATEGORIES]])
             alone.append(float(model(numbers, categories)))
         batched = [
-            float(model(batch["numbers"][k : k + 1], batch["categories"][k : k + 1])) for k in range(len(alone))
+            float(model(batch["numbers"][k : k + 1], batch["categories"][k : k + 1]))
+            for k in range(len(alone))
         ]
     print("the same logits, one record at a time:", alone == batched)
 

@@ -81,7 +81,9 @@ def test_preparing_is_measured(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    ours, theirs = (json.loads((tmp_path / "out.json").read_text())["rounds"][0][it] for it in ("headrace", "polars"))
+    ours, theirs = (
+        json.loads((tmp_path / "out.json").read_text())["rounds"][0][it] for it in ("headrace", "polars")
+    )
     assert ours["check"][0] == theirs["check"][0] == 60_000
     assert abs(ours["check"][1]) < 0.01
     assert ours["check"][-2:] == theirs["check"][-2:]

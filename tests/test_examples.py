@@ -52,7 +52,7 @@ def test_ranks() -> None:
 
 
 def test_serve() -> None:
-    """Records are cleaned to their documented counts, and one alone gives the logit that it gives in a batch."""
+    """Records are cleaned to their documented counts; one alone gives the logit of the batch."""
     output = run(ROOT / "examples" / "serve.py")
 
     assert output.returncode == 0

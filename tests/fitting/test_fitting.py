@@ -79,6 +79,32 @@ def test_scans_are_counted_and_shared(tmp_path: Path) -> None:
     assert learned(tight, tmp_path) == learned(fit(dataset), tmp_path)
 
 
+def test_scans_are_foretold(tmp_path: Path) -> None:
+    """The plan says how many scans a fit takes, and a fit that can keep nothing takes as many."""
+    chain = [
+        hr.FillMissing("mean", columns=["income", "height"]),
+        hr.StandardScaler(columns="far"),
+        hr.ClipOutliers(columns=["income", "far"]),
+        hr.Polynomial(columns=["income", "height"]),
+        hr.StandardScaler(columns=["income height"]),
+        hr.OrdinalEncoder(columns="city"),
+    ]
+    dataset = opened(tmp_path, people(), 2, 500)
+    pipe = hr.Pipeline(chain)
+    plan = pipe.explain(dataset)
+
+    assert plan.scans == (
+        ("1: FillMissing", "2: StandardScaler", "6: OrdinalEncoder"),
+        ("3: ClipOutliers",),
+        ("5: StandardScaler",),
+    )
+    assert str(plan).startswith("scan 1  1: FillMissing, 2: StandardScaler")
+    pipe.fit(dataset, memory_limit=100, progress=False)
+    assert pipe.fit_report == FitReport(scans=3, row_groups=3 * len(dataset.manifest))
+    assert str(hr.Pipeline([hr.Strip()]).explain(dataset)) == "no scan: no step learns from data"
+    assert not hr.Pipeline([hr.OneHotEncoder(columns="city"), hr.StandardScaler()]).explain(dataset).is_exact
+
+
 def count_read(dataset: hr.Dataset, folder: Path) -> tuple[int, hr.Pipeline]:
     pipe = fit(dataset, cache=folder)
     assert pipe.fit_report is not None

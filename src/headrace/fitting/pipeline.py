@@ -17,6 +17,7 @@ from headrace.execution.recipe import Recipe
 from headrace.fitting import report as counting
 from headrace.fitting.artifact import Artifact, Functions, load, save
 from headrace.fitting.engine import FitOptions, FitReport, Part, fit_steps, parts_of, read_part
+from headrace.fitting.foretell import FitPlan, foretell
 from headrace.fitting.forms import apply_to
 from headrace.fitting.shelf import Shelf
 from headrace.prepare.base import frame_schema
@@ -115,6 +116,14 @@ class Pipeline:
         """
         self.fit(dataset, **options)
         return dataset.prepare(Chain(tuple(step.for_training() for step in self.steps), self.dtype))
+
+    def explain(self, dataset: Selectable) -> FitPlan:
+        """Tell how many scans of a data set a fit takes at the most, and which steps each one fits.
+
+        Raises:
+            HeadraceError: A step names a column that is not there, or cannot treat it.
+        """
+        return foretell([step.unlearned() for step in self.steps], frame_schema(dataset.schema))
 
     @property
     def step(self) -> Chain:

@@ -104,7 +104,7 @@ class _Planner:
 
     def bind(self, place: int, step: PrepareStep) -> None:
         """Give a step the columns that come in, and ask what it needs to know if their values are known."""
-        if self.is_open and not _are_listed(step.columns):
+        if self.is_open and not are_listed(step.columns):
             self.waiting.append((step, None))
             return
         try:
@@ -115,7 +115,7 @@ class _Planner:
             self.waiting.append((step, None))
             return
         asked = tuple(bound.requests(self.schema))
-        reads = _reads(bound, asked)
+        reads = read_by(bound, asked)
         if not asked and not reads & self.unknown:
             self.ready[place] = bound.with_learned(bound.learn(self.schema, {}))
             self.apply(self.ready[place])
@@ -136,7 +136,7 @@ class _Planner:
         self.schema = after
 
 
-def _are_listed(columns: Any) -> bool:
+def are_listed(columns: Any) -> bool:
     """Tell whether columns are named one by one, so that it does not matter which others there are."""
     listed: Any = [columns] if isinstance(columns, str) else columns
     is_list = isinstance(listed, (list, tuple))
@@ -164,7 +164,7 @@ def _needed_later(planner: _Planner, data: frozenset[str]) -> frozenset[str] | N
     for step, reads in planner.waiting:
         try:
             bound = step.bound(planner.schema) if reads is None else step
-            wanted |= reads or _reads(bound, bound.requests(planner.schema))
+            wanted |= reads or read_by(bound, bound.requests(planner.schema))
         except HeadraceError:
             return None
     for item in reversed(planner.items):
@@ -173,6 +173,6 @@ def _needed_later(planner: _Planner, data: frozenset[str]) -> frozenset[str] | N
     return wanted if wanted <= data else None
 
 
-def _reads(step: PrepareStep, asked: Sequence[Statistic]) -> frozenset[str]:
+def read_by(step: PrepareStep, asked: Sequence[Statistic]) -> frozenset[str]:
     """Name the columns that a step looks at, in the fit and after it."""
     return frozenset(step.reads) | {name for statistic in asked for name in statistic.reads}
