@@ -69,7 +69,7 @@ def test_indexes_are_measured(tmp_path: Path) -> None:
 
 
 def test_preparing_is_measured(tmp_path: Path) -> None:
-    """The short form fits, transforms and writes beside Polars, which finds the same numbers, and feeds a loader."""
+    """The short form fits, transforms and writes as Polars does, with the same result, and feeds a loader."""
     command = [sys.executable, str(BENCHMARKS / "prepare.py"), "--short", "--data", str(tmp_path / "data")]
     done = subprocess.run(
         [*command, "--cases", "headrace", "polars", "--json", str(tmp_path / "out.json")],

@@ -40,7 +40,7 @@ class FitPlan:
 
 
 def foretell(steps: Sequence[PrepareStep], schema: pl.Schema) -> FitPlan:
-    """Follow the steps without data: a step waits for the scans after which the columns that it reads are known.
+    """Follow the steps without data; each waits for the scans after which the columns it reads are known.
 
     Raises:
         HeadraceError: A step names a column that is not there, or cannot treat it.
