@@ -19,7 +19,7 @@ demo: $(STAMP) ## Train a small model on real shards, stop it, resume it.
 	$(BIN)/headrace demo
 
 test: $(STAMP) ## Run the whole suite, the documented examples included.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 check: $(STAMP) ## Lint, formatting, types, import directions and house rules.
 	$(BIN)/ruff check .

@@ -110,7 +110,7 @@ def test_null_rows_are_refused_by_name() -> None:
     rows = pa.array([None, []], sparse_type(3, pa.int32(), pa.float32()))
 
     with pytest.raises(SchemaError, match="row group 0, column `x`: sparse rows cannot be null"):
-        hr.from_arrow(pa.table({"x": rows})).take([1])
+        hr.from_arrow(pa.table({"x": rows})).take([0])
 
 
 def test_what_is_not_sparse_is_refused() -> None:

@@ -51,8 +51,15 @@ def interrupt(process: subprocess.Popen[str], times: int = 1) -> float:
     return time.monotonic() - begin
 
 
-def group_members(group: int) -> list[int]:
-    """The processes of a group that are still there."""
+def left_members(group: int, seconds: float = 2.0) -> list[int]:
+    """The processes of a group that have not followed its first one to its end after a moment."""
+    end = time.monotonic() + seconds
+    while (members := _group_members(group)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return members
+
+
+def _group_members(group: int) -> list[int]:
     members: list[int] = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():

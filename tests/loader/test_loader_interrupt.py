@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from loader_data import parquet
-from loader_programs import group_members, interrupt, run, start
+from loader_programs import interrupt, left_members, run, start
 
 import headrace as hr
 from headrace.testing.contents import contents
@@ -99,7 +99,7 @@ def test_ctrl_c_ends_an_epoch(threads: int, times: int) -> None:
     assert process.returncode == -signal.SIGINT
     assert "KeyboardInterrupt" in errors
     assert "Fatal" not in errors
-    assert group_members(process.pid) == []
+    assert left_members(process.pid) == []
 
 
 def test_no_ctrl_c_is_lost() -> None:
@@ -117,7 +117,7 @@ def test_ctrl_c_does_not_wait_for_a_sleeping_function(threads: int) -> None:
     assert seconds < 5
     assert process.returncode == -signal.SIGINT
     assert "Fatal" not in errors
-    assert group_members(process.pid) == []
+    assert left_members(process.pid) == []
 
 
 def test_ctrl_c_ends_processes_too() -> None:
@@ -127,7 +127,7 @@ def test_ctrl_c_ends_processes_too() -> None:
     process.communicate(timeout=10)
 
     assert seconds < 5
-    assert group_members(process.pid) == []
+    assert left_members(process.pid) == []
 
 
 @pytest.mark.parametrize("step", [0, 3, 6])

@@ -132,7 +132,7 @@ def test_memory_of_row_groups_is_bounded(tmp_path: Path) -> None:
     recipe = RememberingRecipe.of(hr.Dataset.of(source).recipe, limit=2 * 10 * 8)
     groups = list(source.manifest)
     for number in (0, 1, 0, 2, 0, 1):  # 1 makes room for 2, and 2 for 1
-        assert recipe.arrays(groups[number])["x"][0] == number * 10
+        assert recipe.arrays(groups[number])[0]["x"][0] == number * 10
 
     assert source.reads == {0: 1, 1: 2, 2: 1}
     small = RememberingRecipe.of(hr.Dataset.of(source).recipe, limit=10)

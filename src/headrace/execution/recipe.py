@@ -217,14 +217,15 @@ class Recipe:
         with measured(stats, "prepare"):
             try:
                 return {**self._laid_out(batch, row_group)}, rows
-            except SchemaError:
+            except SchemaError as error:
+                # Samples that were left out may hold what no array can, such as nulls.
                 held = np.arange(row_group.rows) if rows is None else rows
                 kept = held if wanted is None else np.intersect1d(held, wanted)
-                if len(kept) == len(held):
-                    raise
-            # Samples that were left out may hold what no array can, such as nulls.
-            chosen = batch.take(pa.array(np.searchsorted(held, kept)))
-            return {**self._laid_out(chosen, row_group)}, kept
+                chosen = batch.take(pa.array(np.searchsorted(held, kept)))
+                try:
+                    return {**self._laid_out(chosen, row_group)}, kept
+                except SchemaError:
+                    raise error from None
 
     def _laid_out(self, batch: pa.RecordBatch, row_group: RowGroup) -> dict[str, Laid]:
         if self.pack is not None:
