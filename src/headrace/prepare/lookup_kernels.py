@@ -191,7 +191,8 @@ def _find_near(words: Any, known: Any, low: Any, table: Any, out: Any) -> None:
 def _number_places(places: Any, size: Any, shift: Any, out: Any) -> None:
     for row in range(places.size):
         place = places[row]
-        out[row] = place + shift if place < size else size + 1 - place
+        special = size + 1 - place
+        out[row] = special + (place < size) * (place + shift - special)  # a branch would be mispredicted
 
 
 def _empty_slots(count: int, width: int = 2) -> Words:

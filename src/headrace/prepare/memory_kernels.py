@@ -18,8 +18,8 @@ def drop_hidden(words: Any, bits: Any, first: Any, out: Any) -> None:
         first: The number of the first value's bit.
         out: Takes the words; has one place more than there are, where the last ones that are left out go.
     """
-    goes = 0
-    for place in range(words.size):
-        bit = first + place
+    one, goes, begin = np.uint64(1), np.uint64(0), np.uint64(first)
+    for place in range(np.uint64(words.size)):
+        bit = begin + place
         out[goes] = words[place]
-        goes += (bits[bit >> 3] >> np.uint8(bit & 7)) & np.uint8(1)
+        goes += np.uint64(bits[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7))) & one
