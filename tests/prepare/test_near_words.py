@@ -23,8 +23,8 @@ TYPES: dict[str, Any] = {
     kind: getattr(pl, kind)
     for kind in ("Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64")
 }
-# Beyond 1,024 counters and four for each value a hash table counts; beyond 65,536 places one finds.
-SPANS = (0, 3, 255, 1022, 1023, 1024, 1025, 65_534, 65_535, 65_536, 1 << 40, 1 << 63, (1 << 64) - 1)
+# A hash table counts beyond 1,024 counters and four a value, and finds beyond 8,192 places and sixteen a word.
+SPANS = (0, 3, 255, 1022, 1023, 1024, 1025, 8190, 8191, 8192, 8193, 1 << 40, 1 << 63, (1 << 64) - 1)
 
 
 def ends(kind: str) -> tuple[int, int]:
@@ -76,7 +76,7 @@ def test_finding(vocabulary: pl.Series, column: pl.Series) -> None:
 def test_on_both_sides_of_the_switch(kind: str, count: int) -> None:
     """The span up to which there is a table depends on how many values there are."""
     least, most = ends(kind)
-    for span in (4 * count - 1, 4 * count, 16 * count - 1, 16 * count, 65_535, 65_536):
+    for span in (4 * count - 1, 4 * count, 16 * count - 1, 16 * count, 8191, 8192):
         values = np.linspace(0, min(span, most - least), count).astype(np.uint64).tolist()
         distinct = sorted({least + int(value) for value in values})
         column = pl.Series("x", distinct * 2, dtype=TYPES[kind])

@@ -28,7 +28,7 @@ Words = NDArray[np.uint64]
 
 _MOST_SHORT = 12  # bytes of a text that Arrow keeps beside its length
 _SPREAD = 16  # entries of a table for each word of a vocabulary; a hash table takes 8 to 16 of the same size
-_SMALL = 1 << 16  # entries that no table is too large with
+_SMALL = 1 << 13  # entries that no table is too large with
 
 
 @dataclass(frozen=True, slots=True)
