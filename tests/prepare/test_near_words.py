@@ -23,7 +23,7 @@ TYPES: dict[str, Any] = {
     kind: getattr(pl, kind)
     for kind in ("Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64")
 }
-# A hash table counts beyond 1,024 counters and four a value, and finds beyond 8,192 places and sixteen a word.
+# Beyond 1,024 counters and four a value a hash table counts, beyond 8,192 places and sixteen a word it finds.
 SPANS = (0, 3, 255, 1022, 1023, 1024, 1025, 8190, 8191, 8192, 8193, 1 << 40, 1 << 63, (1 << 64) - 1)
 
 
