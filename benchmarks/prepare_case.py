@@ -71,6 +71,7 @@ def check(output: Path) -> list[float]:
 
 def headrace(files: list[Path], output: Path) -> Parts:
     """One scan that fits every step, then shards that are prepared and written side by side."""
+    import polars as pl
     import pyarrow.parquet as pq
 
     import headrace as hr
@@ -79,7 +80,7 @@ def headrace(files: list[Path], output: Path) -> Parts:
         hr.ClipOutliers("quantile", columns=DENSE_COLUMNS),
         hr.FillMissing("median", columns=DENSE_COLUMNS),
         hr.StandardScaler(columns=DENSE_COLUMNS),
-        hr.OrdinalEncoder(columns=CATEGORY_COLUMNS, max_size=VOCABULARY),
+        hr.OrdinalEncoder(columns=CATEGORY_COLUMNS, max_size=VOCABULARY, dtype="int32"),
     ]
     pipe = hr.Pipeline(steps)
 
@@ -87,8 +88,15 @@ def headrace(files: list[Path], output: Path) -> Parts:
         pipe.fit(hr.open([str(path) for path in files]), progress=False)
 
     def write(path: Path) -> None:
-        table = hr.open(str(path)).prepare(pipe).to_arrow(executor=hr.Serial())
-        pq.write_table(table, output / path.name, compression="zstd")
+        schema = hr.open(str(path)).prepare(pipe).schema
+        options: Any = {"compression": "zstd", "use_dictionary": CATEGORY_COLUMNS}
+        with (
+            pq.ParquetFile(path) as source,
+            pq.ParquetWriter(output / path.name, schema, **options) as target,
+        ):
+            for number in range(source.num_row_groups):
+                frame = pl.from_arrow(source.read_row_group(number, use_threads=False))
+                target.write_table(pipe.transform(frame).to_arrow())
 
     def transform() -> None:
         for _ in hr.Threads().map(write, files):

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.errors import OptionError
-from headrace.execution.executors import Executor, Threads
+from headrace.execution.executors import Executor, Serial, Threads
 from headrace.execution.progress import Progress, follow
 from headrace.execution.recipe import Recipe, guarded
 from headrace.fitting.scans import Ask, Scan, plan_scan
@@ -105,12 +105,23 @@ def fit_steps(
             looked = (options.executor or Threads()).map(partial(look, scan), kept)
             states = merge_states(looked, options.memory_limit)
         else:
+            kept = None  # the memory is needed for what is kept next
             states, kept, count = _run(recipe, scan, list(_by_shard(dataset)), options)
             scans, read = scans + 1, read + count
-        for ask in scan.asks:
-            step = ask.step.with_learned(ask.step.learn(ask.schema, states))
+        for ask, step in zip(scan.asks, _learn(scan.asks, states, options), strict=True):
             learned[ask.place], fitted[ask.place] = step, True
+        del states  # or all values of columns would lie in memory beside those of the next scan
     return tuple(learned), FitReport(scans, read)
+
+
+def _learn(asks: Sequence[Ask], states: States, options: FitOptions) -> list[PrepareStep]:
+    """Let steps learn, side by side where threads are allowed; states stay in this process."""
+    executor = options.executor if isinstance(options.executor, (Serial, Threads)) else Threads()
+
+    def learn(ask: Ask) -> PrepareStep:
+        return ask.step.with_learned(ask.step.learn(ask.schema, states))
+
+    return list(executor.map(learn, asks))
 
 
 def parts_of(dataset: Selectable) -> Iterator[Part]:

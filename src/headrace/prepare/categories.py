@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.errors import OptionError, PrepareError, SchemaError
+from headrace.prepare.counting import sort_by_value
+from headrace.prepare.memory import all_numbers, known_rows
 from headrace.prepare.statistics import CountsState
 
 if TYPE_CHECKING:
@@ -139,8 +141,8 @@ class Keys:
                 f"categories must be of at most 64 bits, got {series.dtype}; cast column `{series.name}`"
             )
         wide = pl.UInt64 if series.dtype.is_unsigned_integer() else pl.Int64
-        whole = series.to_physical().cast(wide).fill_null(0).to_numpy()
-        return Keys(known_rows(series), np.ascontiguousarray(whole).view(np.uint64), none)
+        physical = series if series.dtype.is_integer() else series.to_physical()
+        return Keys(known_rows(series), all_numbers(physical.cast(wide)).view(np.uint64), none)
 
     def hashes(self, seed: int = 0) -> Words:
         """Hash each value's bytes by XXH64, uint64 of shape [n]; hashes of missing values are anything."""
@@ -162,13 +164,6 @@ def short_texts(series: pl.Series) -> NDArray[np.uint64]:
         return np.zeros((0, 2), np.uint64)
     views = np.frombuffer(array.buffers()[1], np.uint64).reshape(-1, 2)
     return views[array.offset : array.offset + len(array)]
-
-
-def known_rows(series: pl.Series) -> Known:
-    """Tell which values are not null, bool of shape [n]."""
-    if not series.null_count():
-        return np.ones(len(series), np.bool_)
-    return series.is_not_null().to_numpy()
 
 
 def _bytes(series: pl.Series) -> tuple[NDArray[np.uint8], Places]:
@@ -218,9 +213,12 @@ class Cutoff:
             least = max(math.ceil(least * (int(counts.table["count"].sum()) + counts.nulls)), 1)
         if least == 1 and self.max_size is None:
             return counts.table["value"], False
+        if least == 1 and self.max_size is not None:  # one more than wanted tells whether there are more
+            more = counts.frequent(None, self.max_size + 1)
+            return sort_by_value(more.head(self.max_size))["value"], more.height > self.max_size
         kept = counts.frequent(least, self.max_size)
         is_cut = counts.frequent(None, kept.height + 1).height > kept.height
-        return kept["value"].sort(), is_cut
+        return sort_by_value(kept)["value"], is_cut
 
 
 def check_unseen(on_unseen: str) -> None:

@@ -55,3 +55,21 @@ def count_words(words: Any, weights: Any, slots: Any, firsts: Any, counts: Any) 
                 break
             slot = (slot + np.uint64(1)) & mask
     return found
+
+
+@njit(nogil=True, cache=True, boundscheck=False)
+def count_near(words: Any, low: Any, weights: Any, counts: Any) -> None:
+    """Count words that lie close together.
+
+    Args:
+        words: Uint64.
+        low: The lowest of them, uint64.
+        weights: How often each occurs, int64 of the same length; of shape [0] for once.
+        counts: For each word from the lowest on how often it occurs, int64, all 0 before.
+    """
+    if weights.size:
+        for place in range(words.size):
+            counts[words[place] - low] += weights[place]
+    else:
+        for place in range(words.size):
+            counts[words[place] - low] += 1

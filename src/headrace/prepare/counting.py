@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.prepare.count_kernels import count_words, longest
+from headrace.prepare.count_kernels import count_near, count_words, longest
 from headrace.prepare.exact import fixed
+from headrace.prepare.memory import known_numbers
 
 if TYPE_CHECKING:
     import polars as pl
 
 _MOST = 1 << 29  # values of one call, of which a hash table has more places than twice
+_SPREAD = 4  # counters for each value, up to which no hash table is needed
+_SMALL = 1 << 10  # counters that are never too many
 _SHORT = 12  # bytes of a string that lies in its view whole
 
 
@@ -22,6 +25,10 @@ def count_values(series: pl.Series) -> pl.DataFrame:
     """Return the distinct values of a column and their counts, in no order."""
     import polars as pl
 
+    if _is_whole(series.dtype):
+        counted = _count_whole(known_numbers(series), np.zeros(0, np.int64))
+        if counted is not None:
+            return counted
     series = countable(series).alias("value")
     words = _words_of(series)
     if words is None:
@@ -34,6 +41,10 @@ def add_tables(tables: Iterable[pl.DataFrame]) -> pl.DataFrame:
     import polars as pl
 
     table = pl.concat(tables).rechunk()
+    if _is_whole(table["value"].dtype):
+        counted = _count_whole(table["value"].to_numpy(), table["count"].to_numpy())
+        if counted is not None:
+            return counted
     words = _words_of(table["value"])
     if words is None:
         return table.group_by("value").agg(pl.col("count").sum())
@@ -44,8 +55,12 @@ def choose(table: pl.DataFrame, min_count: int | None, max_size: int | None) -> 
     """Return the frequent values, the most frequent first; of equally frequent ones the smaller first."""
     import polars as pl
 
-    if min_count is not None:
-        table = table.filter(pl.col("count") >= min_count)
+    counts = table["count"].to_numpy()
+    least = 0 if min_count is None else min_count
+    if max_size is not None and max_size < len(counts):
+        least = max(least, int(np.partition(counts, -max_size)[-max_size]))
+    if least > 1:
+        table = table.filter(pl.Series(counts >= least))
     table = sort_by_value(table)
     return table[np.argsort(-table["count"].to_numpy(), kind="stable")[:max_size]]
 
@@ -55,6 +70,10 @@ def sort_by_value(table: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     values = table["value"]
+    if _is_whole(values.dtype):
+        numbers = values.to_numpy()
+        is_sorted = bool((numbers[1:] >= numbers[:-1]).all())
+        return table if is_sorted else table[np.argsort(numbers)]
     words = _words_of(values) if values.dtype == pl.String else None
     if words is None:
         return table.sort("value")
@@ -79,6 +98,30 @@ def countable(series: pl.Series) -> pl.Series:
     """Drop what is missing, and make equal values the same."""
     series = canonical(series)
     return series.drop_nulls() if series.null_count() else series
+
+
+def _is_whole(dtype: pl.DataType) -> bool:
+    """Tell whether a type holds whole numbers of at most 64 bits."""
+    import polars as pl
+
+    return dtype.is_integer() and not isinstance(dtype, (pl.Int128, pl.UInt128))
+
+
+def _count_whole(numbers: NDArray[Any], weights: NDArray[np.int64]) -> pl.DataFrame | None:
+    """Count whole numbers without a hash table, sorted; None where they lie too far apart."""
+    import polars as pl
+
+    if not len(numbers):
+        return None
+    low, high = int(numbers.min()), int(numbers.max())
+    if high - low >= max(_SPREAD * len(numbers), _SMALL):
+        return None
+    counts = np.zeros(high - low + 1, np.int64)
+    wide = numbers.astype(np.uint64 if numbers.dtype.kind == "u" else np.int64, copy=False)
+    count_near(fixed(wide.view(np.uint64)), np.uint64(low % (1 << 64)), fixed(weights), counts)
+    found = np.flatnonzero(counts)
+    values = found.astype(numbers.dtype) + numbers.dtype.type(low)
+    return pl.DataFrame([pl.Series("value", values), pl.Series("count", counts[found])])
 
 
 def _words_of(series: pl.Series) -> NDArray[np.uint64] | None:

@@ -133,18 +133,18 @@ class OrdinalEncoder(PrepareStep):
     def _numbers(self, series: pl.Series) -> Any:
         import polars as pl
 
+        from headrace.prepare.lookup_kernels import number_places
+
         lookup = self._lookups[series.name]
         places, size = lookup.find(series), len(lookup)
         if self.on_unseen == "raise":
             refuse_unseen(series, places, size)
-        numbers = places + (1 + self.oov_buckets)
-        numbers[places > size] = 0
-        is_unseen = places == size
-        numbers[is_unseen] = 1
-        if self.oov_buckets > 1 and is_unseen.any():
+        numbers = number_places(places, size, 1 + self.oov_buckets, self.dtype)
+        is_unseen = places == size if self.oov_buckets > 1 else np.zeros(0, np.bool_)
+        if is_unseen.any():
             unseen = series.filter(pl.Series(is_unseen))
-            numbers[is_unseen] += _buckets(Keys.of(unseen), 0, self.oov_buckets)
-        return numbers.astype(self.dtype, copy=False)
+            numbers[is_unseen] += _buckets(Keys.of(unseen), 0, self.oov_buckets).astype(self.dtype)
+        return numbers
 
 
 @dataclass(frozen=True)

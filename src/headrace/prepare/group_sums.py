@@ -16,7 +16,8 @@ from headrace.prepare.counting import canonical
 from headrace.prepare.exact import SUM_UNIT, Floats, fixed, variance
 from headrace.prepare.limb_kernels import add_by_group, take_apart, take_whole_apart
 from headrace.prepare.limbs import Limbs, Whole
-from headrace.prepare.states import Payload, known_numbers
+from headrace.prepare.memory import known_numbers
+from headrace.prepare.states import Payload
 
 if TYPE_CHECKING:
     import polars as pl

@@ -15,17 +15,20 @@ from headrace.prepare.categories import (
     Places,
     conform,
     kind_of,
-    known_rows,
     plain,
     short_texts,
 )
+from headrace.prepare.memory import known_rows
 
 if TYPE_CHECKING:
     import polars as pl
 
 Slots = NDArray[np.uint64]
+Words = NDArray[np.uint64]
 
 _MOST_SHORT = 12  # bytes of a text that Arrow keeps beside its length
+_SPREAD = 16  # entries of a table for each word of a vocabulary; a hash table takes 8 to 16 of the same size
+_SMALL = 1 << 13  # entries that no table is too large with
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,36 @@ class _Words:
         keys = Keys.of(series)
         assert keys.words is not None
         return find_words(keys.words, keys.known, keys.hashes(), self.slots, self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class _NearWords:
+    """Finds words of 64 bits where those of the vocabulary lie close together: no hash is needed.
+
+    Attributes:
+        low: The lowest word.
+        table: For each word from there on its place, or the vocabulary's size; at the end the size.
+    """
+
+    low: int
+    table: NDArray[np.int32]
+
+    @staticmethod
+    def of(words: Words) -> _NearWords | None:
+        """Lay out words; None if they lie too far apart."""
+        low, high = int(words.view(np.int64).min()), int(words.view(np.int64).max())
+        if high - low >= max(_SPREAD * len(words), _SMALL):
+            return None
+        table = np.full(high - low + 2, len(words), np.int32)
+        table[words.view(np.int64) - low] = np.arange(len(words))
+        return _NearWords(low % (1 << 64), table)
+
+    def find(self, series: pl.Series) -> Places:
+        from headrace.prepare.lookup_kernels import find_near
+
+        keys = Keys.of(series)
+        assert keys.words is not None
+        return find_near(keys.words, keys.known, self.low, self.table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +116,7 @@ class Lookup:
 
     kind: str
     size: int
-    table: _Words | _ShortTexts | _Texts
+    table: _Words | _NearWords | _ShortTexts | _Texts
 
     @staticmethod
     def of(vocabulary: pl.Series) -> Lookup:
@@ -92,6 +125,9 @@ class Lookup:
 
         kind, size, keys = kind_of(vocabulary.dtype), len(vocabulary), Keys.of(vocabulary)
         if keys.words is not None:
+            near = _NearWords.of(keys.words) if size else None
+            if near is not None:
+                return Lookup(kind, size, near)
             return Lookup(kind, size, _Words(lay_out_words(keys.words, keys.hashes()), size))
         if np.diff(keys.texts[1]).max(initial=0) <= _MOST_SHORT:
             return Lookup(kind, size, _ShortTexts(lay_out_pairs(short_texts(plain(vocabulary))), size))

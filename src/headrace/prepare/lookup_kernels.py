@@ -22,6 +22,10 @@ _TEXTS = types.Tuple((_BYTES, _OFFSETS))
 _KNOWN = types.Array(types.boolean, 1, "C", readonly=True)
 _OUT = types.Array(types.int64, 1, "C")
 
+_PLACES = types.Array(types.int64, 1, "C", readonly=True)
+_SHORT_OUT = types.Array(types.int32, 1, "C")
+_TABLE = types.Array(types.int32, 1, "C", readonly=True)
+
 _PAIRS = types.Array(types.uint64, 2, "C", readonly=True)
 _SLOTS = types.Array(types.uint64, 2, "C")
 
@@ -166,6 +170,31 @@ def _find_texts(texts: Any, known: Any, hashes: Any, slots: Any, vocabulary: Any
         out[row] = found
 
 
+@njit(types.void(_WORDS, _KNOWN, types.uint64, _TABLE, _OUT), nogil=True, cache=True, boundscheck=False)
+def _find_near(words: Any, known: Any, low: Any, table: Any, out: Any) -> None:
+    last = np.uint64(table.size - 1)
+    missing = np.int64(table[last]) + 1
+    for row in range(words.size):
+        place = np.int64(table[min(words[row] - low, last)])
+        out[row] = place if known[row] else missing
+
+
+@njit(
+    [
+        types.void(_PLACES, types.int64, types.int64, _OUT),
+        types.void(_PLACES, types.int64, types.int64, _SHORT_OUT),
+    ],
+    nogil=True,
+    cache=True,
+    boundscheck=False,
+)
+def _number_places(places: Any, size: Any, shift: Any, out: Any) -> None:
+    for row in range(places.size):
+        place = places[row]
+        special = size + 1 - place
+        out[row] = special + (place < size) * (place + shift - special)  # a branch would be mispredicted
+
+
 def _empty_slots(count: int, width: int = 2) -> Words:
     """Make a power of two of slots, at least twice as many as values, so that one is always empty."""
     return np.zeros((1 << (2 * count + 1).bit_length(), width), np.uint64)
@@ -200,6 +229,35 @@ def find_words(words: Words, known: Known, hashes: Words, slots: Words, count: i
     """
     out = np.empty(len(words), np.int64)
     _find_words(words, known, hashes, slots, count, out)
+    return out
+
+
+def find_near(words: Words, known: Known, low: int, table: NDArray[np.int32]) -> Places:
+    """Find words as `find_words` does, where those of the vocabulary lie close together; releases the GIL.
+
+    Args:
+        words: Uint64 of shape [n].
+        known: Which of them are not missing.
+        low: The lowest word of the vocabulary.
+        table: For each word from there on its place, or the vocabulary's size; the last entry stands for all
+            words that lie elsewhere.
+    """
+    out = np.empty(len(words), np.int64)
+    _find_near(words, known, np.uint64(low), table, out)
+    return out
+
+
+def number_places(places: Places, size: int, shift: int, dtype: str) -> NDArray[Any]:
+    """Number places in a vocabulary: missing is 0, not there 1, the others follow from `shift` on.
+
+    Args:
+        places: As `find_words` returns them.
+        size: Of the vocabulary.
+        shift: The first number that a word of the vocabulary gets.
+        dtype: "int64" or "int32".
+    """
+    out = np.empty(len(places), dtype)
+    _number_places(np.ascontiguousarray(places), size, shift, out)
     return out
 
 

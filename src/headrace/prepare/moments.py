@@ -9,7 +9,8 @@ import numpy as np
 
 from headrace.errors import PrepareError
 from headrace.prepare import exact
-from headrace.prepare.states import Payload, known_numbers
+from headrace.prepare.memory import known_numbers
+from headrace.prepare.states import Payload
 from headrace.prepare.weighted import sum_weighted
 
 if TYPE_CHECKING:

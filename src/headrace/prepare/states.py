@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import polars as pl
@@ -94,15 +93,3 @@ def _reduced(states: States, limit: int) -> States:
 
 def _sizes(states: States) -> dict[Statistic, int]:
     return {key: state.nbytes for key, state in states.items() if isinstance(state, Reducible)}
-
-
-def known_numbers(series: pl.Series) -> NDArray[Any]:
-    """Return a column's values that are not null, in its own dtype; NaN and infinities stay.
-
-    Types that NumPy lacks (decimals, whole numbers of 128 bits) come as float64.
-    """
-    import polars as pl
-
-    if isinstance(series.dtype, (pl.Decimal, pl.Int128, pl.UInt128)):
-        series = series.cast(pl.Float64)
-    return (series.drop_nulls() if series.null_count() else series).to_numpy()

@@ -11,8 +11,9 @@ from headrace.prepare.counts import Counts, CountsState
 from headrace.prepare.distinct import Distinct, DistinctState
 from headrace.prepare.group_sums import GroupSums, GroupSumsState, GroupTable
 from headrace.prepare.kll import SketchState
+from headrace.prepare.memory import known_numbers
 from headrace.prepare.moments import Moments, MomentsState
-from headrace.prepare.states import Payload, Reducible, State, Statistic, known_numbers, merge_states
+from headrace.prepare.states import Payload, Reducible, State, Statistic, merge_states
 from headrace.prepare.values import Values, ValuesState
 
 __all__ = [

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from headrace.errors import OptionError
 from headrace.prepare.exact import fixed
 from headrace.prepare.kll import SketchState, sketch_values
+from headrace.prepare.memory import known_numbers
 from headrace.prepare.rank_kernels import are_finite
 from headrace.prepare.ranks import Method, quantiles_of
-from headrace.prepare.states import Payload, known_numbers
+from headrace.prepare.states import Payload
 
 if TYPE_CHECKING:
     import polars as pl
