@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -108,7 +109,15 @@ def load(path: Path, functions: Functions) -> Artifact:
         ) from error
     except OptionError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        re.error,
+        pa.ArrowException,
+    ) as error:
         raise CorruptSourceError(
             f"{path}: a saved pipeline is needed, but it cannot be read: {error}"
         ) from error
