@@ -134,7 +134,8 @@ class Pipeline:
         """
         if self.schema is None:
             raise StateError("the pipeline must be fitted before it is applied; call `fit` first")
-        return Chain(self.steps, self.dtype)
+        numbers = tuple((name, dtype) for name, dtype in self.schema.items() if dtype.is_numeric())
+        return Chain(self.steps, self.dtype, numbers)
 
     def transform(self, data: Any, *, columns: Sequence[str] | None = None) -> Any:
         """Apply what was learned.

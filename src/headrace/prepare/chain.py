@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.errors import SchemaError, UnknownColumnError
 from headrace.prepare.base import Names, Step
+from headrace.prepare.fitted_types import as_fitted
 from headrace.prepare.operations import Operation
 from headrace.prepare.programs import dtype_after, run_programs
 from headrace.prepare.step import PrepareStep
@@ -30,7 +31,7 @@ class Chain:
     Attributes:
         steps: Each fitted to what those before it yield.
         dtype: Of all floats that steps have made; cleaned ones keep theirs.
-        columns: Names and types that the first step was fitted to, for errors.
+        columns: Names and types of numbers that the first step was fitted to, to which they are brought.
     """
 
     steps: tuple[PrepareStep, ...]
@@ -66,7 +67,7 @@ class Chain:
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame with all steps applied; thread-safe."""
-        return self.apply_some(frame, self.steps, is_last=True)
+        return self.apply_some(as_fitted(frame, self.columns), self.steps, is_last=True)
 
     def apply_some(self, frame: pl.DataFrame, steps: Sequence[PrepareStep], is_last: bool) -> pl.DataFrame:
         """Apply some of the steps; only after the last one floats get their dtype."""
