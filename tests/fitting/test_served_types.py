@@ -66,3 +66,15 @@ def test_larger_whole_numbers_are_treated() -> None:
     ds = hr.from_polars(pl.DataFrame({"x": pl.Series([0, 100], dtype=pl.Int8)}))
     pipe = hr.Pipeline([hr.StandardScaler()]).fit(ds, progress=False)
     assert pipe.transform({"x": 300}) == {"x": 5.0}
+
+
+def test_arrays_of_objects_hold_plain_values() -> None:
+    """NumPy keeps texts, truth values with None and bytes as objects."""
+    frame = pl.DataFrame({"t": ["a", None], "b": [True, None], "d": [b"a", None]})
+    pipe = hr.Pipeline([hr.OrdinalEncoder()]).fit(hr.from_polars(frame), progress=False)
+    arrays = pipe.transform({name: frame[name].to_numpy() for name in frame.columns})
+    assert {name: values.tolist() for name, values in arrays.items()} == {
+        "t": [2, 0],
+        "b": [2, 0],
+        "d": [2, 0],
+    }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import Field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -30,6 +31,7 @@ from headrace.version import __version__
 if TYPE_CHECKING:
     import polars as pl
 
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+(?=>)")
 _DTYPES = ("float16", "float32", "float64")
 
 
@@ -209,7 +211,7 @@ class Pipeline:
 
     def describe(self) -> list[dict[str, Any]]:
         """Return what was learned, a dict for each step: `step`, its settings, and names that end in `_`."""
-        return [{"step": repr(step), **step.learned} for step in self.step.steps]
+        return [{"step": _text(step, fields(step)), **step.learned} for step in self.step.steps]
 
     def clone(self) -> Pipeline:
         """Return a pipeline with these settings that is not fitted."""
@@ -314,16 +316,23 @@ def _count(recipe: Recipe, steps: Sequence[PrepareStep], part: Part) -> counting
 
 def _shown(step: PrepareStep) -> str:
     """A step in a line: the settings that are not the default ones, its columns, and what it learned."""
-    settings = [
-        f"{field.name}={getattr(step, field.name)!r}"
-        for field in fields(step)
-        if field.name not in ("columns", "learned") and getattr(step, field.name) != field.default
-    ]
-    text = f"{type(step).__name__}({', '.join(settings)})"
+    settings = [it for it in fields(step) if it.name != "columns" and not _is_default(step, it)]
+    text = _text(step, settings)
     if "columns_" not in step.learned:
         return text
     learned = [name for name in step.learned if name != "columns_"]
     return f"{text}  # {_listed(step.names)}" + (f": {', '.join(learned)}" if learned else "")
+
+
+def _text(step: PrepareStep, settings: Sequence[Field[Any]]) -> str:
+    """A step as it is written; Polars' text of an expression holds an address, which is left out."""
+    values = (f"{it.name}={_ADDRESS.sub('', repr(getattr(step, it.name)))}" for it in settings if it.repr)
+    return f"{type(step).__name__}({', '.join(values)})"
+
+
+def _is_default(step: PrepareStep, setting: Field[Any]) -> bool:
+    value = getattr(step, setting.name)
+    return type(value) is type(setting.default) and value == setting.default
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:

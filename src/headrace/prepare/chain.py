@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headrace.errors import SchemaError, UnknownColumnError
+from headrace.errors import PrepareError, SchemaError, UnknownColumnError
 from headrace.prepare.base import Names, Step
 from headrace.prepare.fitted_types import as_fitted
 from headrace.prepare.operations import Operation
@@ -122,7 +122,7 @@ class _Waiting:
         others = [name for name, operations in found.items() if operations is None]
         if others or not found:  # a step that treats no column may still add some
             rest = step if len(others) == len(found) else step.with_learned({"columns_": others})
-            self.frame = rest.apply(self.run())
+            self.frame = _applied(rest, self.run())
             self._schema = self.frame.schema
         for name, operations in found.items():
             if operations is not None:
@@ -142,3 +142,13 @@ class _Waiting:
         self._schema = self.frame.schema
         self._operations = {}
         return self.frame
+
+
+def _applied(step: PrepareStep, frame: pl.DataFrame) -> pl.DataFrame:
+    """Apply a step, and name it in what Polars has to say; a panic derives from BaseException alone."""
+    import polars as pl
+
+    try:
+        return step.apply(frame)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise PrepareError(f"{type(step).__name__} failed with {type(error).__name__}: {error}") from error
