@@ -87,3 +87,15 @@ def test_a_broken_value_is_refused(tmp_path: Path, broken: dict[str, Any]) -> No
     path.write_text(json.dumps(content))
     with pytest.raises(hr.CorruptSourceError, match=r"pipe\.json"):
         hr.Pipeline.load(path)
+
+
+def test_names_that_differ_behind_a_dot_are_two_pipelines(tmp_path: Path) -> None:
+    """Each has long arrays of its own, whatever its name ends in."""
+    names = ("prep.json", "prep.v1", "prep.v2", "prep")
+    for name in names:
+        ds = hr.from_arrays({"c": [f"{name} {number:03}" for number in range(300)]})
+        hr.Pipeline([hr.OrdinalEncoder()]).fit(ds, progress=False).save(tmp_path / name)
+    for name in names:
+        assert hr.Pipeline.load(tmp_path / name).transform({"c": f"{name} 007"}) == {"c": 9}
+    with pytest.raises(hr.OptionError, match=r"prep\.json\.arrow: arrays"):
+        hr.Pipeline.load(tmp_path / "prep").save(tmp_path / "prep.json.arrow")

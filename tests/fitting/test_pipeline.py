@@ -175,6 +175,8 @@ def test_inverse(pipe: hr.Pipeline) -> None:
     back = wide.inverse_transform(wide.transform(frame))
     for name in ("height", "far", "age"):
         np.testing.assert_allclose(back[name].to_numpy(), frame[name].to_numpy(), rtol=1e-12)
+    with pytest.raises(hr.OptionError, match="not a data set"):
+        wide.inverse_transform(hr.from_polars(frame))
 
 
 def test_report_counts_what_comes_in() -> None:

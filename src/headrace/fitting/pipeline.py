@@ -171,9 +171,14 @@ class Pipeline:
         """Take prepared frames, arrays or a row back to what they were, as far as the steps can tell.
 
         Raises:
-            OptionError: A step has no inverse; the message names it.
+            OptionError: A step has no inverse; the message names it. Or it is a data set.
         """
         steps = self.step.steps
+        if hasattr(data, "recipe"):
+            raise OptionError(
+                "`inverse_transform` takes frames, arrays or a row, not a data set; read it before, like "
+                "`pipe.inverse_transform(ds.to_polars())`"
+            )
 
         def apply(frame: pl.DataFrame) -> pl.DataFrame:
             for step in reversed(steps):
@@ -299,12 +304,12 @@ class Pipeline:
         return "\n".join([f"Pipeline{state}(dtype={self.dtype!r}", *lines, ")"])
 
     def _origin(self) -> dict[str, Any]:
-        if self._fitted_to is None:
+        if self.schema is None:
             raise StateError("the pipeline must be fitted before it is saved; call `fit` first")
-        dataset: Any = self._fitted_to
+        dataset: Any = self._fitted_to  # None for what scikit-learn has fitted
         return {
-            "data": dataset.fingerprint,
-            "samples": len(dataset),
+            "data": None if dataset is None else dataset.fingerprint,
+            "samples": None if dataset is None else len(dataset),
             "headrace": __version__,
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
