@@ -153,9 +153,12 @@ def _encode_table(value: Any) -> Iterator[bytes]:
     if value.null_count():
         yield from _encode_array(value.is_null().to_numpy())
         value = value.drop_nulls()
-    if str(value.dtype) == "String":
+    kind = str(value.dtype)
+    if kind == "String":
         yield from _encode_array(value.str.len_bytes().to_numpy())
         yield _tagged("text", "".join(value).encode())
+    elif kind.startswith(("Decimal", "Int128", "UInt128")):  # NumPy has no such numbers
+        yield from _encode(value.to_list(), ())
     elif value.dtype.is_numeric() or value.dtype.is_temporal():
         yield from _encode_array(value.to_physical().to_numpy())
     else:

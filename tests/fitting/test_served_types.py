@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -78,3 +79,15 @@ def test_arrays_of_objects_hold_plain_values() -> None:
         "b": [2, 0],
         "d": [2, 0],
     }
+
+
+def test_decimals_tell_groups_apart() -> None:
+    """A row's decimal has digits of its own, and is the same number."""
+    prices = pl.Series([Decimal("1.10"), Decimal("2.00"), Decimal("2.00")], dtype=pl.Decimal(9, 2))
+    frame = pl.DataFrame({"price": prices, "x": [1.0, 2.0, None]})
+    pipe = hr.Pipeline([hr.FillMissing("mean", by="price", columns="x")], dtype="float64")
+    pipe.fit(hr.from_polars(frame), progress=False)
+    whole = pipe.transform(frame)
+    assert whole["x"].to_list() == [1.0, 2.0, 2.0]
+    assert pipe.transform(hr.from_polars(frame)).to_polars().equals(whole)
+    assert pipe.transform({"price": Decimal("2"), "x": None}) == {"price": Decimal("2.00"), "x": 2.0}

@@ -263,7 +263,7 @@ def _read_regex(content: Any) -> re.Pattern[str]:
 def _write_moment(moment: datetime.datetime) -> Any:
     """The text of a moment, and the name of its time zone if it has one."""
     zone = moment.tzinfo
-    if not isinstance(zone, zoneinfo.ZoneInfo) or zone.key is None:
+    if not isinstance(zone, zoneinfo.ZoneInfo) or not zone.key:
         return moment.isoformat()
     return [moment.astimezone(datetime.UTC).isoformat(), zone.key]
 

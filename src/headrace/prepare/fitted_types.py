@@ -40,10 +40,8 @@ def _fitted(series: pl.Series, dtype: pl.DataType) -> pl.Series:
 
     if dtype.is_float():
         return run_program(series, [Affine()], dtype) if is_machine_number(dtype) else series.cast(dtype)
-    if not dtype.is_integer() or series.dtype.is_decimal():
-        return series
-    if series.dtype.is_float():
-        series = series.fill_nan(None)
+    series = series.fill_nan(None) if series.dtype.is_float() else series
+    if series.dtype.is_float() and dtype.is_integer():
         broken = series.filter((series % 1 != 0) | series.is_infinite())
         if len(broken):
             raise SchemaError(
@@ -51,6 +49,6 @@ def _fitted(series: pl.Series, dtype: pl.DataType) -> pl.Series:
                 f"got {broken[0]}; round it before, or fit to floats"
             )
     try:
-        return series.cast(dtype)
+        return series if series.dtype.is_decimal() and dtype.is_integer() else series.cast(dtype)
     except pl.exceptions.PolarsError:
-        return series  # whole numbers beyond the type are treated as well
+        return series  # numbers beyond the type are treated as well
