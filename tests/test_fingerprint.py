@@ -6,12 +6,14 @@ import datetime
 import enum
 import functools
 import math
+import re
 import sys
 import threading
 import types
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from subprocess import run
 from typing import Any
@@ -76,6 +78,14 @@ def test_equal_values_have_equal_digests(first: object, second: object) -> None:
         [Colour.RED, Colour.BLUE, "RED", 1],
         [datetime.date(2026, 1, 1), datetime.datetime(2026, 1, 1), datetime.timedelta(1)],
         [np.dtype("i4"), np.dtype("i8"), np.dtype(">i8"), "int64"],
+        [Decimal("1"), Decimal("1.0"), Decimal("NaN"), 1, "1"],
+        [re.compile("a"), re.compile("a", re.IGNORECASE), re.compile(b"a"), re.compile("a" * 999), "a"],
+        [
+            pl.Series([1, 2], dtype=dtype)
+            for dtype in (pl.Int64, pl.Int128, pl.Decimal(9, 0), pl.Decimal(9, 1))
+        ],
+        [pl.Series([1, number], dtype=pl.Decimal(9, 0)) for number in range(3)],
+        [re.compile("a" * 998 + "b"), re.compile("a" * 999 + "b")],
     ],
 )
 def test_different_values_have_different_digests(values: list[object]) -> None:

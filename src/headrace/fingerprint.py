@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import decimal
 import dis
 import enum
 import functools
@@ -30,13 +31,13 @@ _SCALARS = (int, float, complex, str, bytes, bool, type(None), type(...))
 # How a Python function shows within a serialized expression: by a mark of Polars before its pickle, or as the
 # bytes (msgpack's array or binary) of a field that can hold nothing else.
 _PYTHON_FUNCTION = re.compile(rb"PLPYFN|\xa8callback[\xc4-\xc6\xdc\xdd]")
-_TIMES = (datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo)
+_PLAIN = (datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal)
 
 
 def digest(*values: object) -> str:
     """Digest values to 32 hexadecimal characters, equal for equal values on any machine.
 
-    Numbers, strings, containers, dataclasses, enums, NumPy arrays and dtypes, Polars frames,
+    Numbers, strings, patterns, containers, dataclasses, enums, NumPy arrays and dtypes, Polars frames,
     expressions and types, Arrow schemas and functions are known. A function enters by its code, its
     defaults, the values that it closes over and the globals that it names, not by its file.
 
@@ -92,6 +93,10 @@ def _encode(value: object, seen: tuple[object, ...]) -> Iterator[bytes]:
         yield from _encode_function(cast("Callable[..., Any]", value), seen)
     elif isinstance(value, types.ModuleType):
         yield _tagged("module", value.__name__.encode())
+    elif isinstance(value, re.Pattern):  # whose own text is cut where it is long
+        pattern = cast("re.Pattern[Any]", value)
+        yield _tagged("pattern", b"")
+        yield from _encode((pattern.pattern, pattern.flags), seen)
     else:
         yield from _encode_object(value, seen)
 
@@ -110,7 +115,7 @@ def _encode_object(value: object, seen: tuple[object, ...]) -> Iterator[bytes]:
                 yield from _encode((field.name, getattr(value, field.name)), seen)
     elif isinstance(value, np.ndarray):
         yield from _encode_array(cast("np.ndarray[Any, np.dtype[Any]]", value))
-    elif isinstance(value, (np.generic, np.dtype, *_TIMES)):
+    elif isinstance(value, (np.generic, np.dtype, *_PLAIN)):
         yield _tagged(kind.__name__, repr(value).encode())
     elif isinstance(value, types.BuiltinFunctionType) and not _is_bound(value):
         yield _tagged("builtin", f"{value.__module__}.{value.__qualname__}".encode())
@@ -148,9 +153,12 @@ def _encode_table(value: Any) -> Iterator[bytes]:
     if value.null_count():
         yield from _encode_array(value.is_null().to_numpy())
         value = value.drop_nulls()
-    if str(value.dtype) == "String":
+    kind = str(value.dtype)
+    if kind == "String":
         yield from _encode_array(value.str.len_bytes().to_numpy())
         yield _tagged("text", "".join(value).encode())
+    elif kind.startswith(("Decimal", "Int128", "UInt128")):  # NumPy has no such numbers
+        yield from _encode(value.to_list(), ())
     elif value.dtype.is_numeric() or value.dtype.is_temporal():
         yield from _encode_array(value.to_physical().to_numpy())
     else:

@@ -153,6 +153,31 @@ def test_replace_treats_columns_of_the_keys_kind() -> None:
         transform(frame, hr.Replace({"?": None}, columns=["x", "n"]))
 
 
+def test_replace_tells_dates_times_and_durations_apart() -> None:
+    """Each is looked for in columns of its own kind; a moment is no day."""
+    moments = [datetime.datetime(2020, 1, 1), datetime.datetime(2020, 1, 1, 3)]
+    moment = pl.Series(moments)
+    frame = pl.DataFrame(
+        {
+            "day": moment.cast(pl.Date),
+            "moment": moment,
+            "zoned": moment.dt.replace_time_zone("Europe/Berlin"),
+            "hour": moment.dt.time(),
+            "length": moment - datetime.datetime(2019, 12, 31),
+        }
+    )
+    zoned = frame["zoned"][0]
+    for key, counts in (
+        (datetime.date(2020, 1, 1), {"day": 2, "moment": 0, "zoned": 0}),
+        (moments[0], {"day": 0, "moment": 1, "zoned": 0}),
+        (zoned, {"day": 0, "moment": 0, "zoned": 1}),
+        (datetime.time(3), {"hour": 1}),
+        (datetime.timedelta(days=1), {"length": 1}),
+    ):
+        found = events(frame, hr.Replace({key: None}))
+        assert {name: event["replaced"] for name, event in found.items()} == counts
+
+
 def test_replace_of_all_values_changes_the_type() -> None:
     """Where others are not kept, labels become numbers; missing ones stay missing and are no others."""
     frame = pl.DataFrame({"label": ["no", "yes", None, "nein"]})
@@ -253,6 +278,12 @@ def test_what_is_found_of_constants_can_be_kept(tmp_path: Path) -> None:
 
     assert pipe.fit_report.row_groups == 0
     assert found == [["same", "text", "null", "zero", "day"]] * 2
+
+
+def test_bytes_are_constant_or_not() -> None:
+    """Bytes are compared as a whole."""
+    frame = pl.DataFrame({"same": [b"ab", None, b"ab"], "varies": [b"ab", b"cd", b"ab"]})
+    assert transform(frame, hr.DropConstant()).columns == ["varies"]
 
 
 def test_a_table_of_constants_is_refused() -> None:

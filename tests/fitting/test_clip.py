@@ -127,3 +127,13 @@ def test_clipped_columns_are_the_same_everywhere(tmp_path: Path) -> None:
     assert_same_everywhere(mixed(), hr.ClipOutliers("mad"), hr.RobustScaler(), folder=tmp_path)
     assert_foretold(mixed(), hr.ClipOutliers("zscore"))
     assert_saved(mixed(), hr.ClipOutliers(), tmp_path)
+
+
+def test_whole_limits_beyond_2_to_the_53_are_exact() -> None:
+    """A limit that no float is equal to is not rounded."""
+    x = np.array([2**53, 2**53 + 1, 2**53 + 3])
+    ds = hr.from_arrays({"x": x})
+    pipe = hr.Pipeline([hr.ClipOutliers("limits", limits=(None, 2**53 + 1))]).fit(ds, progress=False)
+    assert pipe.transform({"x": x})["x"].tolist() == [2**53, 2**53 + 1, 2**53 + 1]
+    assert [pipe.transform({"x": int(value)})["x"] for value in x] == [2**53, 2**53 + 1, 2**53 + 1]
+    assert pipe.report()["count"].to_list() == [1, 1]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import polars.selectors as cs
 import pytest
 from census import opened, people
 from polars.testing import assert_frame_equal
@@ -174,6 +175,8 @@ def test_inverse(pipe: hr.Pipeline) -> None:
     back = wide.inverse_transform(wide.transform(frame))
     for name in ("height", "far", "age"):
         np.testing.assert_allclose(back[name].to_numpy(), frame[name].to_numpy(), rtol=1e-12)
+    with pytest.raises(hr.OptionError, match="not a data set"):
+        wide.inverse_transform(hr.from_polars(frame))
 
 
 def test_report_counts_what_comes_in() -> None:
@@ -192,3 +195,15 @@ def test_text_form(pipe: hr.Pipeline) -> None:
     assert "  StandardScaler(with_std=False)  # far: mean_" in repr(pipe)
     assert "not fitted" in repr(pipe.clone())
     assert pipe.describe()[0]["mean_"] == pipe[0].mean_
+
+
+def test_text_form_is_the_same_in_any_process() -> None:
+    """No address of an expression is in it."""
+    steps = [hr.Expression((pl.col("x") * 2).alias("y")), hr.StandardScaler(columns=cs.float())]
+    pipe = hr.Pipeline(steps).fit(hr.from_arrays({"x": [1.0, 2.0]}), progress=False)
+    assert "0x" not in repr(pipe)
+    assert [it["step"].partition(", ")[0] for it in pipe.describe()] == [
+        "Expression(columns=None",
+        "StandardScaler(columns=cs.float()",
+    ]
+    assert "0x" not in pipe.describe()[0]["step"]

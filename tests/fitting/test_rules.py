@@ -143,6 +143,8 @@ def test_violations_can_be_refused(settings: dict[str, Any], reason: str) -> Non
         {"ranges": (None, None)},
         {"ranges": (NAN, 1)},
         {"ranges": (1,)},
+        {"ranges": ("a", 1)},
+        {"ranges": (datetime.date(2020, 1, 1), datetime.datetime(2021, 1, 1))},
         {"convert": {"a": 1}},
         {"unit_column": "u", "ranges": (0, 1)},
         {"convert": {"a": 0}, "unit_column": "u"},
@@ -177,3 +179,11 @@ def test_a_synonym_must_fit_the_column() -> None:
     assert transform(frame, hr.FixInconsistent(synonyms={5: [1, 1000]}))["x"].to_list() == [5, 2]
     with pytest.raises(hr.SchemaError, match="must hold what is meant, but 1000"):
         transform(frame, hr.FixInconsistent(synonyms={1000: [1]}))
+
+
+def test_moments_with_and_without_a_time_zone_are_not_compared() -> None:
+    """What Polars cannot compare is our error, in a fit as in a frame, and names the column."""
+    moment = datetime.datetime(2020, 1, 1)
+    frame = pl.DataFrame({"x": pl.Series([moment]).dt.replace_time_zone("UTC")})
+    with pytest.raises(hr.PrepareError, match=r"FixInconsistent failed.*'x'"):
+        transform(frame, hr.FixInconsistent(ranges=(moment, None)))

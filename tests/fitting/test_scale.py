@@ -248,3 +248,18 @@ def test_the_dtype_that_is_delivered() -> None:
     chain = (hr.StandardScaler(), hr.MinMaxScaler())
     narrow, wide = transformed(frame, *chain, dtype="float32"), transformed(frame, *chain)
     assert narrow["x"].to_list() == wide["x"].cast(pl.Float32).to_list()
+
+
+@pytest.mark.parametrize(
+    ("step", "what"),
+    [
+        (hr.StandardScaler(), "variance"),
+        (hr.MinMaxScaler(), "range"),
+        (hr.KBinsDiscretizer(n_bins=2, strategy="uniform"), "range"),
+    ],
+    ids=repr,
+)
+def test_values_beyond_what_float64_can_square_are_refused(step: Any, what: str) -> None:
+    """No scale is made up where variance or range are beyond float64."""
+    with pytest.raises(hr.PrepareError, match=f"column `x`: float64 cannot hold the {what}"):
+        fit({"x": [1e308, -1e308, 0.0]}, step)

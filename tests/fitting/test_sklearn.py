@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,3 +91,10 @@ def test_what_has_no_equal_is_named() -> None:
         hr.Pipeline.from_sklearn(preprocessing.StandardScaler())
     with pytest.raises(hr.OptionError, match="3 columns"):
         hr.Pipeline.from_sklearn(preprocessing.StandardScaler().fit(FRAME), columns=["a"])
+
+
+def test_what_scikit_learn_fitted_can_be_saved(tmp_path: Path) -> None:
+    """It serves from a file like any other pipeline."""
+    scaler = preprocessing.StandardScaler().fit(np.array([[1.0], [3.0]]))
+    hr.Pipeline.from_sklearn(scaler, columns=["x"]).save(tmp_path / "pipe.json")
+    assert hr.Pipeline.load(tmp_path / "pipe.json").transform({"x": 3}) == {"x": 1.0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -46,10 +47,10 @@ class Artifact:
 
 
 def save(path: Path, artifact: Artifact) -> None:
-    """Write a pipeline to `path`, and long arrays beside it under the same name with `.arrow`.
+    """Write a pipeline to `path`, and long arrays beside it under the same name and `.arrow`.
 
     Raises:
-        OptionError: A setting cannot be written as data.
+        OptionError: A setting cannot be written as data, or the name is one of arrays.
         SourceError: The file cannot be written.
     """
     arrays = Arrays()
@@ -61,7 +62,9 @@ def save(path: Path, artifact: Artifact) -> None:
         "schema": None if schema is None else [[name, encode_dtype(it)] for name, it in schema.items()],
         "steps": [_write_step(step, arrays) for step in artifact.steps],
     }
-    beside = path.with_suffix(".arrow")
+    if path.suffix == ".arrow":
+        raise OptionError(f"{path}: arrays are written to names with `.arrow`; name the pipeline otherwise")
+    beside = path.with_name(f"{path.name}.arrow")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if arrays:
@@ -108,7 +111,15 @@ def load(path: Path, functions: Functions) -> Artifact:
         ) from error
     except OptionError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        re.error,
+        pa.ArrowException,
+    ) as error:
         raise CorruptSourceError(
             f"{path}: a saved pipeline is needed, but it cannot be read: {error}"
         ) from error

@@ -86,7 +86,7 @@ def _frame(columns: Mapping[str, Any], schema: Mapping[str, Any]) -> pl.DataFram
     for name, values in columns.items():
         dtype = schema.get(name)
         try:
-            given = values if isinstance(values, pl.Series) else pl.Series(name, values, strict=True)
+            given = values if isinstance(values, pl.Series) else pl.Series(name, _plain(values), strict=True)
             series.append(given.alias(name) if dtype is None else _cast(given.alias(name), dtype))
         except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
             raise _misfit(name, dtype, error) from error
@@ -95,6 +95,12 @@ def _frame(columns: Mapping[str, Any], schema: Mapping[str, Any]) -> pl.DataFram
     except pl.exceptions.PolarsError as error:
         lengths = {it.name: len(it) for it in series}
         raise OptionError(f"all columns must be equally long, got {lengths}") from error
+
+
+def _plain(values: Any) -> Any:
+    """Python's values of an array of objects, which texts and values with None lie in."""
+    is_objects = isinstance(values, np.ndarray) and cast("np.ndarray[Any, Any]", values).dtype.hasobject
+    return values.tolist() if is_objects else values
 
 
 def _typed(frame: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import Field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -30,6 +31,7 @@ from headrace.version import __version__
 if TYPE_CHECKING:
     import polars as pl
 
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+(?=>)")
 _DTYPES = ("float16", "float32", "float64")
 
 
@@ -134,7 +136,8 @@ class Pipeline:
         """
         if self.schema is None:
             raise StateError("the pipeline must be fitted before it is applied; call `fit` first")
-        return Chain(self.steps, self.dtype)
+        numbers = tuple((name, dtype) for name, dtype in self.schema.items() if dtype.is_numeric())
+        return Chain(self.steps, self.dtype, numbers)
 
     def transform(self, data: Any, *, columns: Sequence[str] | None = None) -> Any:
         """Apply what was learned.
@@ -168,9 +171,14 @@ class Pipeline:
         """Take prepared frames, arrays or a row back to what they were, as far as the steps can tell.
 
         Raises:
-            OptionError: A step has no inverse; the message names it.
+            OptionError: A step has no inverse; the message names it. Or it is a data set.
         """
         steps = self.step.steps
+        if hasattr(data, "recipe"):
+            raise OptionError(
+                "`inverse_transform` takes frames, arrays or a row, not a data set; read it before, like "
+                "`pipe.inverse_transform(ds.to_polars())`"
+            )
 
         def apply(frame: pl.DataFrame) -> pl.DataFrame:
             for step in reversed(steps):
@@ -208,7 +216,7 @@ class Pipeline:
 
     def describe(self) -> list[dict[str, Any]]:
         """Return what was learned, a dict for each step: `step`, its settings, and names that end in `_`."""
-        return [{"step": repr(step), **step.learned} for step in self.step.steps]
+        return [{"step": _text(step, fields(step)), **step.learned} for step in self.step.steps]
 
     def clone(self) -> Pipeline:
         """Return a pipeline with these settings that is not fitted."""
@@ -296,12 +304,12 @@ class Pipeline:
         return "\n".join([f"Pipeline{state}(dtype={self.dtype!r}", *lines, ")"])
 
     def _origin(self) -> dict[str, Any]:
-        if self._fitted_to is None:
+        if self.schema is None:
             raise StateError("the pipeline must be fitted before it is saved; call `fit` first")
-        dataset: Any = self._fitted_to
+        dataset: Any = self._fitted_to  # None for what scikit-learn has fitted
         return {
-            "data": dataset.fingerprint,
-            "samples": len(dataset),
+            "data": None if dataset is None else dataset.fingerprint,
+            "samples": None if dataset is None else len(dataset),
             "headrace": __version__,
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
@@ -313,16 +321,23 @@ def _count(recipe: Recipe, steps: Sequence[PrepareStep], part: Part) -> counting
 
 def _shown(step: PrepareStep) -> str:
     """A step in a line: the settings that are not the default ones, its columns, and what it learned."""
-    settings = [
-        f"{field.name}={getattr(step, field.name)!r}"
-        for field in fields(step)
-        if field.name not in ("columns", "learned") and getattr(step, field.name) != field.default
-    ]
-    text = f"{type(step).__name__}({', '.join(settings)})"
+    settings = [it for it in fields(step) if it.name != "columns" and not _is_default(step, it)]
+    text = _text(step, settings)
     if "columns_" not in step.learned:
         return text
     learned = [name for name in step.learned if name != "columns_"]
     return f"{text}  # {_listed(step.names)}" + (f": {', '.join(learned)}" if learned else "")
+
+
+def _text(step: PrepareStep, settings: Sequence[Field[Any]]) -> str:
+    """A step as it is written; Polars' text of an expression holds an address, which is left out."""
+    values = (f"{it.name}={_ADDRESS.sub('', repr(getattr(step, it.name)))}" for it in settings if it.repr)
+    return f"{type(step).__name__}({', '.join(values)})"
+
+
+def _is_default(step: PrepareStep, setting: Field[Any]) -> bool:
+    value = getattr(step, setting.name)
+    return type(value) is type(setting.default) and value == setting.default
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:

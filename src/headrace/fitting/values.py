@@ -7,10 +7,12 @@ calls no Python function.
 from __future__ import annotations
 
 import datetime
+import decimal
 import io
 import json
 import math
 import re
+import zoneinfo
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -64,18 +66,16 @@ def encode(value: Any, arrays: Arrays) -> Any:
 
 def _encode_object(value: Any, arrays: Arrays) -> Any:
     import polars as pl
+    import polars.selectors as cs
 
-    if isinstance(value, re.Pattern):
-        return {"$regex": [value.pattern, value.flags]}
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-        return {f"${type(value).__name__}": value.isoformat()}
-    if isinstance(value, datetime.timedelta):
-        return {"$microseconds": value // datetime.timedelta(microseconds=1)}
+    for kind, key, write in _WRITERS:
+        if isinstance(value, kind):
+            return {key: write(value)}
     if isinstance(value, (pl.DataType, type)):
         return {"$dtype": encode_dtype(value)}
     if isinstance(value, pl.Expr):
         digest(value)  # refuses one that calls a Python function
-        return {"$expression": value.meta.serialize(format="json")}
+        return {"$selector" if cs.is_selector(value) else "$expression": value.meta.serialize(format="json")}
     return _encode_array(value, arrays)
 
 
@@ -128,7 +128,10 @@ def _read_expression(text: str, arrays: Known) -> Any:
 
     if _has_code(json.loads(text)):  # looked for before Polars sees it, which would unpickle or load it
         raise ValueError("an expression calls a function, and code is not read from a file")
-    return pl.Expr.deserialize(io.StringIO(text), format="json")
+    try:
+        return pl.Expr.deserialize(io.StringIO(text), format="json")
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"no expression: {error}") from error
 
 
 def _has_code(node: Any) -> bool:
@@ -142,13 +145,25 @@ def _has_code(node: Any) -> bool:
     return any(names) or any(_has_code(member) for name, member in mapping.items() if name not in _TEXTS)
 
 
+def _read_selector(text: str, arrays: Known) -> Any:
+    import polars as pl
+
+    try:
+        return _read_expression(text, arrays).meta.as_selector()
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"no selector: {error}") from error
+
+
 def _read_series(content: Any, arrays: Known) -> pl.Series:
     import polars as pl
 
     dtype, values = content
-    if isinstance(values, list):
-        return pl.Series(decode(values, arrays), dtype=read_dtype(dtype))
-    return cast("pl.Series", pl.from_arrow(arrays[values])).cast(read_dtype(dtype))
+    try:
+        if isinstance(values, list):
+            return pl.Series(decode(values, arrays), dtype=read_dtype(dtype))
+        return cast("pl.Series", pl.from_arrow(arrays[values])).cast(read_dtype(dtype))
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"no values of type {dtype}: {error}") from error
 
 
 def _read_array(content: Any, arrays: Known) -> Any:
@@ -245,21 +260,49 @@ def _read_regex(content: Any) -> re.Pattern[str]:
     return re.compile(content[0], content[1])
 
 
+def _write_moment(moment: datetime.datetime) -> Any:
+    """The text of a moment, and the name of its time zone if it has one."""
+    zone = moment.tzinfo
+    if not isinstance(zone, zoneinfo.ZoneInfo) or not zone.key:
+        return moment.isoformat()
+    return [moment.astimezone(datetime.UTC).isoformat(), zone.key]
+
+
+def _read_moment(content: Any) -> datetime.datetime:
+    if isinstance(content, str):
+        return datetime.datetime.fromisoformat(content)
+    text, zone = content
+    return datetime.datetime.fromisoformat(text).astimezone(zoneinfo.ZoneInfo(zone))
+
+
 def _read_duration(content: int) -> datetime.timedelta:
     return datetime.timedelta(microseconds=content)
 
+
+_WRITERS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
+    (re.Pattern, "$regex", lambda it: [it.pattern, it.flags]),
+    (datetime.datetime, "$datetime", _write_moment),  # which is a date, too
+    (datetime.date, "$date", datetime.date.isoformat),
+    (datetime.time, "$time", datetime.time.isoformat),
+    (datetime.timedelta, "$microseconds", lambda it: it // datetime.timedelta(microseconds=1)),
+    (bytes, "$bytes", bytes.hex),
+    (decimal.Decimal, "$decimal", str),
+)
 
 _READERS: dict[str, Callable[[Any, Known], Any]] = {
     "$float": _alone(float),
     "$tuple": _read_tuple,
     "$pairs": _read_pairs,
     "$regex": _alone(_read_regex),
-    "$datetime": _alone(datetime.datetime.fromisoformat),
+    "$datetime": _alone(_read_moment),
     "$date": _alone(datetime.date.fromisoformat),
     "$time": _alone(datetime.time.fromisoformat),
     "$microseconds": _alone(_read_duration),
+    "$bytes": _alone(bytes.fromhex),
+    "$decimal": _alone(decimal.Decimal),
     "$dtype": _alone(read_dtype),
     "$expression": _read_expression,
+    "$selector": _read_selector,
     "$series": _read_series,
     "$array": _read_array,
     "$frame": _read_frame,

@@ -12,7 +12,7 @@ import numpy as np
 
 from headrace.errors import OptionError, PrepareError, check_whole
 from headrace.prepare.operations import Bucket, Operation, Pick
-from headrace.prepare.scale import check_finite, count_beyond
+from headrace.prepare.scale import check_finite, count_beyond, large_error
 from headrace.prepare.statistics import Moments, MomentsState, Statistic, Values
 from headrace.prepare.step import Found, PrepareStep
 
@@ -147,6 +147,8 @@ class KBinsDiscretizer(BinStep):
         if low == high:
             return [-math.inf, math.inf]
         if self.strategy == "uniform":
+            if math.isinf(float(high) - float(low)):
+                raise large_error(name, "range")
             return np.linspace(float(low), float(high), self.n_bins + 1).tolist()
         levels = np.linspace(0, 1, self.n_bins + 1).tolist()
         return _without_repeats(found[Values(name)].quantiles(levels, "averaged_inverted_cdf"))

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headrace.errors import SchemaError, UnknownColumnError
+from headrace.errors import PrepareError, SchemaError, UnknownColumnError
 from headrace.prepare.base import Names, Step
+from headrace.prepare.fitted_types import as_fitted
 from headrace.prepare.operations import Operation
 from headrace.prepare.programs import dtype_after, run_programs
 from headrace.prepare.step import PrepareStep
@@ -30,7 +31,7 @@ class Chain:
     Attributes:
         steps: Each fitted to what those before it yield.
         dtype: Of all floats that steps have made; cleaned ones keep theirs.
-        columns: Names and types that the first step was fitted to, for errors.
+        columns: Names and types of numbers that the first step was fitted to, to which they are brought.
     """
 
     steps: tuple[PrepareStep, ...]
@@ -66,7 +67,7 @@ class Chain:
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame with all steps applied; thread-safe."""
-        return self.apply_some(frame, self.steps, is_last=True)
+        return self.apply_some(as_fitted(frame, self.columns), self.steps, is_last=True)
 
     def apply_some(self, frame: pl.DataFrame, steps: Sequence[PrepareStep], is_last: bool) -> pl.DataFrame:
         """Apply some of the steps; only after the last one floats get their dtype."""
@@ -121,7 +122,7 @@ class _Waiting:
         others = [name for name, operations in found.items() if operations is None]
         if others or not found:  # a step that treats no column may still add some
             rest = step if len(others) == len(found) else step.with_learned({"columns_": others})
-            self.frame = rest.apply(self.run())
+            self.frame = _applied(rest, self.run())
             self._schema = self.frame.schema
         for name, operations in found.items():
             if operations is not None:
@@ -141,3 +142,13 @@ class _Waiting:
         self._schema = self.frame.schema
         self._operations = {}
         return self.frame
+
+
+def _applied(step: PrepareStep, frame: pl.DataFrame) -> pl.DataFrame:
+    """Apply a step, and name it in what Polars has to say; a panic derives from BaseException alone."""
+    import polars as pl
+
+    try:
+        return step.apply(frame)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise PrepareError(f"{type(step).__name__} failed with {type(error).__name__}: {error}") from error

@@ -169,12 +169,17 @@ def _check(method: str, setting: Any) -> None:
 
 def _pair(limits: Any) -> Limits:
     try:
-        given = [end if it is None else float(it) for it, end in zip(limits, _OPEN, strict=True)]
-    except (TypeError, ValueError):
+        given = [end if it is None else _exact(it) for it, end in zip(limits, _OPEN, strict=True)]
+    except (TypeError, ValueError, OverflowError):
         raise OptionError(f"`limits` must be a pair of numbers, such as (0, 100), got {limits!r}") from None
     if not given[0] <= given[1]:
         raise OptionError(f"of two `limits` the lower one must come first, got {limits!r}")
     return given[0], given[1]
+
+
+def _exact(limit: Any) -> float:
+    """A limit as a float, or as the whole number that no float is equal to."""
+    return limit if isinstance(limit, int) and float(limit) != limit else float(limit)
 
 
 def _limits_of(values: ValuesState, method: str, setting: Any) -> Limits:

@@ -57,7 +57,7 @@ class Constancy:
         """Compare all values with the first."""
         values = plain_values(frame[self.column])
         known = values.drop_nulls()
-        varies = len(known) > 1 and bool((known != known[0]).any())
+        varies = len(known) > 1 and bool((known != known.head(1)).any())
         return ConstancyState(known.head(1).rechunk(), varies, values.null_count())
 
     def unpack(self, payload: Payload) -> ConstancyState:

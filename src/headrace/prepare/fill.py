@@ -325,6 +325,7 @@ def _is_of_kind(value: Any, dtype: pl.DataType) -> bool:
     kinds: list[tuple[type | tuple[type, ...], bool]] = [
         (bool, dtype == pl.Boolean),
         ((int, float), dtype.is_numeric()),
+        (bytes, dtype == pl.Binary),
         (str, dtype in (pl.String(), pl.Categorical()) or isinstance(dtype, pl.Enum)),
         (datetime.datetime, dtype == pl.Datetime),
         (datetime.date, dtype == pl.Date),

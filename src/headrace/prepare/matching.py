@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     import polars as pl
 
 Kind = str
-"""What values are compared with: "text", "number", "truth value", "time" or "bytes"."""
+"""What values are compared with: one of the keys below."""
 
-_TIMES = (datetime.date, datetime.time, datetime.timedelta)
 _KINDS: dict[Kind, tuple[type, ...]] = {
     "truth value": (bool,),
     "number": (int, float),
     "text": (str,),
-    "time": _TIMES,
+    "date": (datetime.date,),  # which a moment is, too
+    "time of day": (datetime.time,),
+    "duration": (datetime.timedelta,),
     "bytes": (bytes,),
 }
 
@@ -65,8 +66,10 @@ def kind_of_type(dtype: pl.DataType) -> Kind | None:
         return "number"
     if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)):
         return "text"
+    if isinstance(dtype, (pl.Time, pl.Duration)):
+        return "time of day" if dtype == pl.Time else "duration"
     if dtype.is_temporal():
-        return "time"
+        return "date"
     return "bytes" if dtype == pl.Binary else None
 
 
@@ -85,11 +88,12 @@ def fit_value(value: Any, dtype: pl.DataType) -> Any:
     is_fraction = isinstance(value, float) and not value.is_integer()
     plain = int(value) if isinstance(value, float) and dtype.is_integer() and not is_fraction else value
     try:
-        held = pl.Series([plain], dtype=dtype, strict=True)[0]
+        series = pl.Series([plain], dtype=dtype, strict=True)
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
         raise UnfitError(f"{value!r} is none of type {dtype}") from error
+    held = series[0]
     is_rounded = isinstance(value, float) and dtype.is_float() and math.isinf(held) == math.isinf(value)
-    if held != value and not is_rounded:
+    if series.dtype != dtype or (held != value and not is_rounded):
         raise UnfitError(f"{value!r} is none of type {dtype}")
     return held
 

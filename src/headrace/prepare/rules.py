@@ -70,7 +70,8 @@ class FixInconsistent(PrepareStep):
         if self.ranges is not None:
             limits = list(self.ranges)
             known = [limit for limit in limits if limit is not None]
-            if len(limits) != 2 or not known or (len(known) == 2 and not known[0] <= known[1]):
+            kind_of(known, "`ranges`")  # so that they can be compared
+            if len(limits) != 2 or not known or (len(known) == 2 and not _rise(*known)):
                 raise OptionError(
                     f"`ranges` must be a lower and an upper limit, like (0, 120), got {self.ranges!r}"
                 )
@@ -190,6 +191,13 @@ class FixInconsistent(PrepareStep):
         is_other = (factor != 1) | (offset != 0)
         count = int((series.is_not_null().to_numpy() & is_other).sum())
         return (made.cast(series.dtype) if series.dtype.is_float() else made), count
+
+
+def _rise(low: Any, high: Any) -> bool:
+    try:
+        return low <= high
+    except TypeError:  # a day and a moment, or moments with and without a time zone
+        return False
 
 
 def _check_synonyms(synonyms: Mapping[Any, Sequence[Any]] | None) -> None:

@@ -79,7 +79,7 @@ class StandardScaler(NumberStep):
         return {
             "mean_": {name: state.mean for name, state in moments.items()},
             "var_": variances,
-            "scale_": {name: _scale(moments[name], variance) for name, variance in variances.items()},
+            "scale_": {name: _scale(name, moments[name], variance) for name, variance in variances.items()},
             "n_seen_": {name: state.count for name, state in moments.items()},
         }
 
@@ -136,6 +136,9 @@ class MinMaxScaler(NumberStep):
     def learn(self, schema: pl.Schema, found: Found) -> dict[str, Any]:
         """Keep the extremes."""
         ends = {name: _ends(name, found[Moments(name)]) for name in self.names}
+        for name, (least, most) in ends.items():
+            if math.isinf(most - least):
+                raise large_error(name, "range")
         low, high = self.feature_range
         return {
             "data_min_": {name: least for name, (least, _) in ends.items()},
@@ -287,7 +290,9 @@ def check_pair(option: str, pair: Any) -> tuple[float, float]:
         raise OptionError(f"`{option}` must be a pair of numbers, such as (0, 1), got {pair!r}") from None
 
 
-def _scale(state: MomentsState, variance: float) -> float:
+def _scale(name: str, state: MomentsState, variance: float) -> float:
+    if math.isinf(variance):
+        raise large_error(name, "variance")
     return 1.0 if is_constant(state.count, state.mean, variance) else math.sqrt(variance)
 
 
@@ -312,6 +317,13 @@ def infinite_error(name: str, count: int) -> PrepareError:
     return PrepareError(
         f"column `{name}`: {count} values are infinite, and none can be fitted to; clip them or make "
         "them null before"
+    )
+
+
+def large_error(name: str, what: str) -> PrepareError:
+    """Word the error about a column of values whose variance or range is beyond float64."""
+    return PrepareError(
+        f"column `{name}`: float64 cannot hold the {what} of values so large; divide or clip them before"
     )
 
 
