@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import polars.selectors as cs
+import pyarrow.parquet as pq
 import pytest
 from census import opened, people
 from polars.testing import assert_frame_equal
@@ -38,6 +39,15 @@ def test_one_row_a_frame_and_a_batch_are_bit_equal(tmp_path: Path, pipe: hr.Pipe
     numbers = ["height", "far", "age"]
     for batch in dataset.pack(x=numbers).loader(64, shuffle=True, output="numpy", with_ids=True):
         np.testing.assert_array_equal(batch["x"], whole[numbers].to_numpy()[batch["sample_id"]])
+
+
+def test_a_written_file_holds_the_same_bits(tmp_path: Path, pipe: hr.Pipeline) -> None:
+    """Prepared, written to Parquet and opened again, samples are those of the frame."""
+    frame = people(200, seed=9)
+    prepared = pipe.transform(opened(tmp_path / "raw", frame, 3, 7)).to_arrow()
+    pq.write_table(prepared, tmp_path / "ready.parquet", row_group_size=50)
+    again = hr.open(tmp_path / "ready.parquet").to_polars()
+    assert_frame_equal(again, pipe.transform(frame), check_exact=True)
 
 
 def test_pandas_and_arrays(pipe: hr.Pipeline) -> None:
