@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -91,3 +93,24 @@ def test_decimals_tell_groups_apart() -> None:
     assert whole["x"].to_list() == [1.0, 2.0, 2.0]
     assert pipe.transform(hr.from_polars(frame)).to_polars().equals(whole)
     assert pipe.transform({"price": Decimal("2"), "x": None}) == {"price": Decimal("2.00"), "x": 2.0}
+
+
+def test_moments_need_the_time_zone_of_the_fit_or_another() -> None:
+    """A moment without a time zone is not taken for one in UTC, nor the other way round."""
+    naive = datetime.datetime(2020, 1, 1, 23, 30)
+    zoned = naive.replace(tzinfo=datetime.UTC)
+    berlin = pl.Series("t", [zoned]).dt.convert_time_zone("Europe/Berlin")
+    pipe = hr.Pipeline([hr.DateParts(["hour"])]).fit(hr.from_polars(berlin.to_frame()), progress=False)
+    assert pipe.transform({"t": zoned})["t_hour"] == 0
+    other = pipe.clone().fit(hr.from_polars(pl.DataFrame({"t": [naive]})), progress=False)
+    assert other.transform({"t": np.datetime64(naive)})["t_hour"] == 23
+    for fitted, moment in ((pipe, naive), (other, zoned)):
+        with pytest.raises(hr.SchemaError, match=r"column `t`.*time zone"):
+            fitted.transform({"t": moment})
+
+
+def test_columns_of_pandas_that_mix_types_are_refused() -> None:
+    """It is our error, whatever the library below says."""
+    pipe = hr.Pipeline([hr.OrdinalEncoder()]).fit(hr.from_arrays({"c": ["a", "b"]}), progress=False)
+    with pytest.raises(hr.SchemaError, match="several types"):
+        pipe.transform(pd.DataFrame({"c": ["a", 3]}))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pyarrow as pa
 
 from headrace.errors import OptionError, SchemaError, UnknownColumnError
 
@@ -47,7 +48,7 @@ def apply_to(data: Any, apply: Apply, schema: Mapping[str, Any]) -> Any:
         raise OptionError("at least one column is needed, got an empty dict")
     is_row = [_is_one(value, schema.get(name)) for name, value in columns.items()]
     if all(is_row):
-        values = {name: [value] for name, value in columns.items()}
+        values = {name: _alone(value) for name, value in columns.items()}
         return apply(_frame(values, schema)).row(0, named=True)
     if any(is_row):
         single = next(name for name, one in zip(columns, is_row, strict=True) if one)
@@ -61,7 +62,10 @@ def apply_to(data: Any, apply: Apply, schema: Mapping[str, Any]) -> Any:
 def _apply_to_pandas(data: Any, apply: Apply, schema: Mapping[str, Any]) -> Any:
     import polars as pl
 
-    frame = pl.from_pandas(data.reset_index(drop=True), include_index=False)
+    try:
+        frame = pl.from_pandas(data.reset_index(drop=True), include_index=False)
+    except (pl.exceptions.PolarsError, pa.ArrowException, TypeError, ValueError) as error:
+        raise SchemaError(f"a column of the frame holds values of several types: {error}") from error
     result = apply(_typed(frame, schema)).to_pandas()
     result.index = data.index
     return result
@@ -97,6 +101,11 @@ def _frame(columns: Mapping[str, Any], schema: Mapping[str, Any]) -> pl.DataFram
         raise OptionError(f"all columns must be equally long, got {lengths}") from error
 
 
+def _alone(value: Any) -> Any:
+    """An array of one value; Polars takes NumPy's times in arrays alone."""
+    return np.array([value]) if isinstance(value, (np.datetime64, np.timedelta64)) else [value]
+
+
 def _plain(values: Any) -> Any:
     """Python's values of an array of objects, which texts and values with None lie in."""
     is_objects = isinstance(values, np.ndarray) and cast("np.ndarray[Any, Any]", values).dtype.hasobject
@@ -121,6 +130,11 @@ def _typed(frame: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
 def _cast(column: pl.Series, dtype: Any) -> pl.Series:
     import polars as pl
 
+    zones = [it.time_zone is None for it in (column.dtype, dtype) if isinstance(it, pl.Datetime)]
+    if len(set(zones)) > 1:
+        raise pl.exceptions.SchemaError(
+            f"it holds {column.dtype}, and which moments are meant without a time zone cannot be told"
+        )
     if column.dtype == dtype or (column.dtype.is_numeric() and dtype.is_numeric()):
         return column
     if column.dtype == pl.Null or column.dtype.is_nested() or dtype.is_nested():
