@@ -221,3 +221,16 @@ def test_missing_values_are_counted() -> None:
     """By column."""
     pipe = fit({"x": [1.0, NAN, None]}, hr.FillMissing("mean"))
     assert pipe.steps[0].events(pl.DataFrame({"x": [1.0, NAN, None]})) == {"x": {"missing": 2}}
+
+
+@pytest.mark.parametrize("dtype", [pl.Datetime("ns"), pl.Datetime("ns", "Europe/Zurich"), pl.Duration("ns")])
+def test_the_mode_keeps_nanoseconds(tmp_path: Path, dtype: pl.DataType) -> None:
+    """A moment or a duration that is filled in has all its digits, also from a saved pipeline."""
+    frame = pl.DataFrame({"t": pl.Series([1_000_000_001, 1_000_000_001, None, 5]).cast(dtype)})
+    pipe = hr.Pipeline([hr.FillMissing("mode")]).fit(hr.from_polars(frame), progress=False)
+    pipe.save(tmp_path / "pipe.json")
+
+    for one in (pipe, hr.Pipeline.load(tmp_path / "pipe.json")):
+        filled = one.transform(frame)["t"]
+        assert filled.dtype == dtype
+        assert filled.to_physical().to_list() == [1_000_000_001, 1_000_000_001, 1_000_000_001, 5]

@@ -218,7 +218,9 @@ class FillMissing(PrepareStep):
             if not counts.table.height:
                 raise _empty_error(name, self.strategy)
             most = counts.table["count"].max()
-            return counts.table.filter(pl.col("count") == most)["value"].min()
+            values = counts.table.filter(pl.col("count") == most)["value"]
+            # Python's own moments and durations end at microseconds.
+            return (values.to_physical() if getattr(dtype, "time_unit", "") == "ns" else values).min()
         if self.by is not None:
             return _overall(name, found[GroupSums(self._by, name)])
         moments = found[Moments(name)]
