@@ -24,7 +24,7 @@ from measure import format_table
 from sklearn.decomposition import PCA, IncrementalPCA
 
 import headrace as hr
-from headrace.prepare.products import multiply
+from headrace.prepare.statistics.products import multiply
 
 KEPT = 8  # components
 

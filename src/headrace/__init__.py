@@ -60,26 +60,26 @@ if TYPE_CHECKING:
     from headrace.planning.plan import Plan
     from headrace.planning.selection import Selection
     from headrace.planning.world import World
-    from headrace.prepare.bins import Bucketize, KBinsDiscretizer
-    from headrace.prepare.clean import Cast, Replace
-    from headrace.prepare.clip import ClipOutliers
-    from headrace.prepare.constant import DropConstant
-    from headrace.prepare.cycles import Cyclic, DateParts
-    from headrace.prepare.dates import ParseDates
-    from headrace.prepare.decode import DecodeImage, Tokens
-    from headrace.prepare.encode import HashEncoder, OrdinalEncoder
-    from headrace.prepare.features import Cross, Expression, Polynomial
-    from headrace.prepare.fill import FillMissing, MissingIndicator
-    from headrace.prepare.functions import FunctionStep
-    from headrace.prepare.normalize import Normalizer
-    from headrace.prepare.onehot import MultiHot, OneHotEncoder
-    from headrace.prepare.reduce import LDA, PCA, IncrementalPCA, LinearDiscriminantAnalysis
-    from headrace.prepare.rules import FixInconsistent
-    from headrace.prepare.scale import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
-    from headrace.prepare.target import TargetEncoder
-    from headrace.prepare.text import Casefold, RegexReplace, Strip
-    from headrace.prepare.transforms import Log, PowerTransformer, QuantileTransformer
-    from headrace.prepare.windows import Lag, Rolling
+    from headrace.prepare.steps.bins import Bucketize, KBinsDiscretizer
+    from headrace.prepare.steps.clean import Cast, Replace
+    from headrace.prepare.steps.clip import ClipOutliers
+    from headrace.prepare.steps.constant import DropConstant
+    from headrace.prepare.steps.cycles import Cyclic, DateParts
+    from headrace.prepare.steps.dates import ParseDates
+    from headrace.prepare.steps.decode import DecodeImage, Tokens
+    from headrace.prepare.steps.encode import HashEncoder, OrdinalEncoder
+    from headrace.prepare.steps.features import Cross, Expression, Polynomial
+    from headrace.prepare.steps.fill import FillMissing, MissingIndicator
+    from headrace.prepare.steps.functions import FunctionStep
+    from headrace.prepare.steps.normalize import Normalizer
+    from headrace.prepare.steps.onehot import MultiHot, OneHotEncoder
+    from headrace.prepare.steps.reduce import LDA, PCA, IncrementalPCA, LinearDiscriminantAnalysis
+    from headrace.prepare.steps.rules import FixInconsistent
+    from headrace.prepare.steps.scale import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+    from headrace.prepare.steps.target import TargetEncoder
+    from headrace.prepare.steps.text import Casefold, RegexReplace, Strip
+    from headrace.prepare.steps.transforms import Log, PowerTransformer, QuantileTransformer
+    from headrace.prepare.steps.windows import Lag, Rolling
     from headrace.selecting.folds import Fold, Folds
     from headrace.selecting.identity import Content
     from headrace.selecting.report import SplitReport
@@ -131,26 +131,26 @@ _MODULES = {
     "planning.plan": ("Plan",),
     "planning.selection": ("Selection",),
     "planning.world": ("World",),
-    "prepare.bins": ("Bucketize", "KBinsDiscretizer"),
-    "prepare.clean": ("Cast", "Replace"),
-    "prepare.clip": ("ClipOutliers",),
-    "prepare.constant": ("DropConstant",),
-    "prepare.cycles": ("Cyclic", "DateParts"),
-    "prepare.dates": ("ParseDates",),
-    "prepare.decode": ("DecodeImage", "Tokens"),
-    "prepare.encode": ("HashEncoder", "OrdinalEncoder"),
-    "prepare.features": ("Cross", "Expression", "Polynomial"),
-    "prepare.fill": ("FillMissing", "MissingIndicator"),
-    "prepare.functions": ("FunctionStep",),
-    "prepare.normalize": ("Normalizer",),
-    "prepare.onehot": ("MultiHot", "OneHotEncoder"),
-    "prepare.reduce": ("LDA", "PCA", "IncrementalPCA", "LinearDiscriminantAnalysis"),
-    "prepare.rules": ("FixInconsistent",),
-    "prepare.scale": ("MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler"),
-    "prepare.target": ("TargetEncoder",),
-    "prepare.text": ("Casefold", "RegexReplace", "Strip"),
-    "prepare.transforms": ("Log", "PowerTransformer", "QuantileTransformer"),
-    "prepare.windows": ("Lag", "Rolling"),
+    "prepare.steps.bins": ("Bucketize", "KBinsDiscretizer"),
+    "prepare.steps.clean": ("Cast", "Replace"),
+    "prepare.steps.clip": ("ClipOutliers",),
+    "prepare.steps.constant": ("DropConstant",),
+    "prepare.steps.cycles": ("Cyclic", "DateParts"),
+    "prepare.steps.dates": ("ParseDates",),
+    "prepare.steps.decode": ("DecodeImage", "Tokens"),
+    "prepare.steps.encode": ("HashEncoder", "OrdinalEncoder"),
+    "prepare.steps.features": ("Cross", "Expression", "Polynomial"),
+    "prepare.steps.fill": ("FillMissing", "MissingIndicator"),
+    "prepare.steps.functions": ("FunctionStep",),
+    "prepare.steps.normalize": ("Normalizer",),
+    "prepare.steps.onehot": ("MultiHot", "OneHotEncoder"),
+    "prepare.steps.reduce": ("LDA", "PCA", "IncrementalPCA", "LinearDiscriminantAnalysis"),
+    "prepare.steps.rules": ("FixInconsistent",),
+    "prepare.steps.scale": ("MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler"),
+    "prepare.steps.target": ("TargetEncoder",),
+    "prepare.steps.text": ("Casefold", "RegexReplace", "Strip"),
+    "prepare.steps.transforms": ("Log", "PowerTransformer", "QuantileTransformer"),
+    "prepare.steps.windows": ("Lag", "Rolling"),
     "selecting.folds": ("Fold", "Folds"),
     "selecting.identity": ("Content",),
     "selecting.report": ("SplitReport",),

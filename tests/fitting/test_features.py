@@ -16,7 +16,7 @@ from prepared import assert_foretold, assert_same_everywhere, bits, columns_read
 from sklearn.preprocessing import PolynomialFeatures
 
 import headrace as hr
-from headrace.prepare.cycles import sin_cos
+from headrace.prepare.steps.cycles import sin_cos
 
 NAN, INF = math.nan, math.inf
 FRAME = pl.DataFrame(

@@ -14,8 +14,8 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import TargetEncoder as SkTarget
 
 import headrace as hr
+from headrace.prepare.statistics.target_sums import folds_of
 from headrace.prepare.step import SAMPLE_ID
-from headrace.prepare.target_sums import folds_of
 
 
 def fit(data: Any, *steps: Any, **options: Any) -> hr.Pipeline:

@@ -95,7 +95,7 @@ def test_merging_many_parts_costs_no_more_than_their_sum(
     column: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of 1,000 row groups no count is added up more than a few times."""
-    from headrace.prepare import counts
+    from headrace.prepare.statistics import counts
 
     frame = words(200_000, 50_000)
     handled: list[int] = []

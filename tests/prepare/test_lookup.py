@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import SchemaError
-from headrace.prepare.categories import Keys
-from headrace.prepare.lookup import Lookup
-from headrace.prepare.lookup_kernels import find_texts, find_words, lay_out_texts, lay_out_words
+from headrace.prepare.steps.categories import Keys
+from headrace.prepare.steps.lookup import Lookup
+from headrace.prepare.steps.lookup_kernels import find_texts, find_words, lay_out_texts, lay_out_words
 
 some = settings(max_examples=60, deadline=None, derandomize=True)
 

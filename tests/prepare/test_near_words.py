@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statistics_data import merged
 
-from headrace.prepare.categories import Cutoff
-from headrace.prepare.lookup import Lookup
-from headrace.prepare.memory import known_rows
+from headrace.prepare.numbers.memory import known_rows
 from headrace.prepare.statistics import Counts, CountsState, known_numbers
+from headrace.prepare.steps.categories import Cutoff
+from headrace.prepare.steps.lookup import Lookup
 
 some = settings(max_examples=80, deadline=None, derandomize=True)
 

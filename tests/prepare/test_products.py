@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from headrace.prepare import products
-from headrace.prepare.large import LargeNumbers
-from headrace.prepare.product_kernels import (
+from headrace.prepare.statistics import products
+from headrace.prepare.statistics.large import LargeNumbers
+from headrace.prepare.statistics.product_kernels import (
     add_products,
     add_products_reference,
     peel,
@@ -21,7 +21,7 @@ from headrace.prepare.product_kernels import (
     project,
     project_reference,
 )
-from headrace.prepare.products import Products, multiply
+from headrace.prepare.statistics.products import Products, multiply
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False) | st.floats(-3, 3) | st.just(0.0)
 DTYPES = st.sampled_from([np.float64, np.float32, np.int64, np.uint64, np.int8, np.bool_])

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy import special
 
 from headrace.errors import PrecisionWarning, PrepareError
-from headrace.prepare import program_reference as reference
-from headrace.prepare.operations import (
+from headrace.prepare.numbers import program_reference as reference
+from headrace.prepare.numbers.operations import (
     Affine,
     Bucket,
     Exp,
@@ -28,8 +28,8 @@ from headrace.prepare.operations import (
     Pick,
     Power,
 )
-from headrace.prepare.program_reference import run_reference
-from headrace.prepare.programs import dtype_after, run_program, run_programs, run_values
+from headrace.prepare.numbers.program_reference import run_reference
+from headrace.prepare.numbers.programs import dtype_after, run_program, run_programs, run_values
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 XS = np.array([-3.0, -1.0, -1.0, -1.0, 0.25, 2.0])

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from statistics_data import merged, numbers_of_every_kind, reread
 
 import headrace as hr
-from headrace.prepare.ranks import Method
 from headrace.prepare.statistics import Moments, SketchState, Values, ValuesState, merge_states
+from headrace.prepare.statistics.ranks import Method
 
 some = settings(max_examples=80, deadline=None, derandomize=True)
 METHODS: list[Method] = [

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 import headrace as hr
-from headrace.prepare.scatter import ClassScatter, Covariance
 from headrace.prepare.statistics import Payload, Statistic
+from headrace.prepare.statistics.scatter import ClassScatter, Covariance
 
 
 def stored(payload: Payload) -> Payload:

@@ -19,7 +19,7 @@ from headrace.errors import CorruptSourceError, MissingSourceError, OptionError,
 from headrace.fitting.tables import read_arrays, write_arrays
 from headrace.fitting.values import Arrays, decode, encode, encode_dtype, read_dtype
 from headrace.prepare.step import PrepareStep
-from headrace.prepare.steps import STEPS
+from headrace.prepare.steps.table import STEPS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -142,7 +142,7 @@ def _read_step(
     name = content["step"]
     if name not in STEPS:
         raise ValueError(f"there is no step `{name}`")
-    kind: type[PrepareStep] = getattr(import_module(f"headrace.prepare.{STEPS[name]}"), name)
+    kind: type[PrepareStep] = getattr(import_module(f"headrace.prepare.steps.{STEPS[name]}"), name)
     settings = {key: decode(value, arrays) for key, value in content["settings"].items()}
     step = kind.from_settings(settings, functions)
     return step.with_learned({key: decode(value, arrays) for key, value in content["learned"].items()})

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from headrace.errors import MissingDependencyError, OptionError
-from headrace.prepare.normalize import Normalizer
-from headrace.prepare.scale import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 from headrace.prepare.step import PrepareStep
+from headrace.prepare.steps.normalize import Normalizer
+from headrace.prepare.steps.scale import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from headrace.errors import PrepareError, SchemaError, UnknownColumnError
 from headrace.prepare.base import Names, Step
 from headrace.prepare.fitted_types import as_fitted
-from headrace.prepare.operations import Operation
-from headrace.prepare.programs import dtype_after, run_programs
+from headrace.prepare.numbers.operations import Operation
+from headrace.prepare.numbers.programs import dtype_after, run_programs
 from headrace.prepare.step import PrepareStep
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import SchemaError
-from headrace.prepare.operations import Affine
-from headrace.prepare.programs import is_machine_number, run_program
+from headrace.prepare.numbers.operations import Affine
+from headrace.prepare.numbers.programs import is_machine_number, run_program
 
 if TYPE_CHECKING:
     import polars as pl

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from headrace.errors import OptionError, SchemaError, StateError, UnknownColumnError
-from headrace.prepare.operations import Operation
-from headrace.prepare.programs import run_programs
+from headrace.prepare.numbers.operations import Operation
+from headrace.prepare.numbers.programs import run_programs
 from headrace.prepare.statistics import Statistic
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The steps of pipelines, a file for each kind, and what they share."""
