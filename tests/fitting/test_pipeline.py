@@ -101,6 +101,27 @@ def test_floats_have_the_wanted_dtype() -> None:
         hr.Pipeline([hr.StandardScaler()], dtype="int8")
 
 
+def test_bfloat16_is_that_of_torch() -> None:
+    """Numbers are rounded as torch rounds them, missing ones stay, and large ones do not become infinite."""
+    torch = pytest.importorskip("torch")
+    draws = np.random.default_rng(3)
+    numbers = np.concatenate(
+        [draws.normal(size=2000) * 10.0 ** draws.integers(-45, 38, 2000), [0.0, -0.0, 1.00390625]]
+    )
+    frame = pl.DataFrame({"x": [None, *numbers], "y": [3.4e38, -3.4e38, *numbers[1:]]})
+    steps = [hr.MaxAbsScaler(columns="x"), hr.StandardScaler(columns="y", with_mean=False, with_std=False)]
+    wide, short = (hr.Pipeline(steps, dtype=it).fit(hr.from_polars(frame)) for it in ("float32", "bfloat16"))
+
+    rounded = short.transform(frame)
+    assert rounded.schema == wide.transform(frame).schema
+    assert rounded["x"][0] is None
+    expected = torch.tensor(wide.transform(frame)["x"][1:].to_numpy().copy()).bfloat16().float().numpy()
+    np.testing.assert_array_equal(rounded["x"][1:].to_numpy(), expected)
+    largest = float(torch.finfo(torch.bfloat16).max)
+    assert rounded["y"][:2].to_list() == [largest, -largest]
+    assert short.transform({"x": 1.0, "y": 3.4e38})["y"] == largest
+
+
 def test_saved_and_loaded(tmp_path: Path, pipe: hr.Pipeline) -> None:
     """A loaded pipeline is equal, and saved again it is the same file, byte for byte."""
     pipe.save(tmp_path / "a.json")

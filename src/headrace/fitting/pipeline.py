@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+(?=>)")
-_DTYPES = ("float16", "float32", "float64")
+_DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
 class Pipeline:
@@ -43,8 +43,9 @@ class Pipeline:
 
     Args:
         steps: Steps such as `hr.StandardScaler()`, in the order in which they are applied.
-        dtype: What the floats that steps make are delivered as: "float32", "float64", or "float16", where
-            numbers beyond 65504 become 65504.
+        dtype: What the floats that steps make are delivered as: "float32", "float64", "float16", where
+            finite numbers beyond 65504 become 65504, or "bfloat16": float32 columns whose numbers are those
+            of bfloat16, so that `tensor.bfloat16()` changes none; finite ones beyond become the largest.
 
     Example:
         >>> import headrace as hr

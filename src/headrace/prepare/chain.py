@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.errors import PrepareError, SchemaError, UnknownColumnError
 from headrace.prepare.base import Names, Step
 from headrace.prepare.fitted_types import as_fitted
+from headrace.prepare.numbers.bfloat16 import to_bfloat16
 from headrace.prepare.numbers.operations import Operation
 from headrace.prepare.numbers.programs import dtype_after, run_programs
 from headrace.prepare.step import PrepareStep
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 Dtype = str
-"""What new floats are delivered as: "float32", "float64", or "float16", in which finite numbers beyond 65504
-become 65504."""
+"""What new floats are delivered as: "float32", "float64", "float16", in which finite numbers beyond 65504
+become 65504, or "bfloat16": float32 columns whose numbers are those of bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,12 @@ class Chain:
                 made |= set(step.rewrites) | (set(waiting.frame.columns) - set(before))
         if not is_last:
             return waiting.run()
-        wanted = {"float16": pl.Float16(), "float32": pl.Float32(), "float64": pl.Float64()}[self.dtype]
-        return waiting.run(dict.fromkeys(made, wanted))
+        wanted = {"float16": pl.Float16(), "float64": pl.Float64()}.get(self.dtype, pl.Float32())
+        frame = waiting.run(dict.fromkeys(made, wanted))
+        if self.dtype != "bfloat16":
+            return frame
+        short = [name for name in frame.columns if name in made and frame.schema[name] == pl.Float32]
+        return frame.with_columns([to_bfloat16(frame[name]) for name in short])
 
     def _check_types(self, step: PrepareStep, waiting: _Waiting) -> None:
         missing = [name for name in step.reads if name not in waiting]
