@@ -33,7 +33,7 @@ from stream_parquet import data_folder
 import headrace as hr
 
 CASE_PROGRAM = Path(__file__).with_name("prepare_case.py")
-CASES = {"headrace": "headrace", "polars": "polars", "sklearn": "pandas", "dask": "pandas"}  # what each needs
+CASES = {"headrace": "headrace", "polars": "polars", "sklearn": "pandas", "dask": "dask"}  # what each needs
 
 
 def main() -> None:
