@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from importlib import import_module
@@ -20,6 +18,7 @@ from headrace.fitting.tables import read_arrays, write_arrays
 from headrace.fitting.values import Arrays, decode, encode, encode_dtype, read_dtype
 from headrace.prepare.step import PrepareStep
 from headrace.prepare.steps.table import STEPS
+from headrace.replacing import replacing
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,12 +65,12 @@ def save(path: Path, artifact: Artifact) -> None:
         raise OptionError(f"{path}: arrays are written to names with `.arrow`; name the pipeline otherwise")
     beside = path.with_name(f"{path.name}.arrow")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if arrays:
             write_arrays(beside, {}, arrays)
             content["arrays"] = {"file": beside.name, "blake2b": _digest(beside)}
         content["provenance"] = artifact.provenance
-        _write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+        with replacing(path) as file:
+            file.write((json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     except OSError as error:
         raise SourceError(f"{path}: the pipeline cannot be written: {error}") from error
 
@@ -159,19 +158,6 @@ def _read_beside(path: Path, named: Mapping[str, str] | None) -> dict[str, pa.Ar
 
 def _digest(path: Path) -> str:
     return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-
-
-def _write_text(path: Path, text: str) -> None:
-    handle, aside = tempfile.mkstemp(prefix=".", suffix=".json", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        os.unlink(aside)
-        raise
 
 
 def _schema(columns: Mapping[str, Any] | None) -> pl.Schema | None:

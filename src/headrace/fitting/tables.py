@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from headrace.errors import CorruptSourceError
+from headrace.replacing import replacing
 
 _META = b"headrace"
 
@@ -34,19 +33,9 @@ def write_arrays(path: Path, meta: Mapping[str, Any], arrays: Mapping[str, pa.Ar
         fields.append(pa.field(name, column.type))
         columns.append(column)
     schema = pa.schema(fields, {_META: json.dumps(meta).encode()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix=".", suffix=".arrow", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            with ipc.new_file(file, schema) as writer:
-                if columns:
-                    writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        os.unlink(aside)
-        raise
+    with replacing(path) as file, ipc.new_file(file, schema) as writer:
+        if columns:
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, pa.Array]]:

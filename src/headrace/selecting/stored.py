@@ -7,7 +7,6 @@ ids have the fingerprint that it promises. A folder that cannot be used costs ti
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from headrace.errors import OptionError
 from headrace.manifest import Manifest
 from headrace.planning.idset import Bits, Few, IdSet, Runs
+from headrace.replacing import replacing
 
 Cache = bool | str | os.PathLike[str] | None
 
@@ -72,20 +72,12 @@ class Shelf:
             self._warn(f"{path}: the result cannot be kept: {error}")
         return found
 
-    def _save(self, path: Path, ids: IdSet) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(prefix=".", suffix=".npz", dir=self.folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                kind, *arrays = ids.form.parts
-                named: dict[str, Any] = {f"array_{number}": array for number, array in enumerate(arrays)}
-                np.savez(
-                    file, allow_pickle=False, kind=kind, total=ids.total, digest=ids.fingerprint, **named
-                )
-            os.replace(aside, path)
-        except BaseException:
-            os.unlink(aside)
-            raise
+    @staticmethod
+    def _save(path: Path, ids: IdSet) -> None:
+        kind, *arrays = ids.form.parts
+        named: dict[str, Any] = {f"array_{number}": array for number, array in enumerate(arrays)}
+        with replacing(path) as file:
+            np.savez(file, allow_pickle=False, kind=kind, total=ids.total, digest=ids.fingerprint, **named)
 
     @staticmethod
     def _warn(text: str) -> None:
