@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
-from headrace.errors import OptionError, SchemaError, UnknownColumnError
+from headrace.errors import OptionError, SchemaError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -150,14 +150,3 @@ def _misfit(name: str, dtype: Any, error: Exception) -> SchemaError:
 
 def _to_array(column: pl.Series) -> Any:
     return column.to_numpy()
-
-
-def check_present(names: Mapping[str, Any] | list[str], wanted: frozenset[str], what: str) -> None:
-    """Refuse data in which needed columns are missing.
-
-    Raises:
-        UnknownColumnError: Some are.
-    """
-    missing = sorted(wanted - set(names))
-    if missing:
-        raise UnknownColumnError.from_names(missing, list(names), what)
