@@ -9,7 +9,6 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.errors import OptionError
@@ -18,13 +17,13 @@ from headrace.execution.progress import Progress, follow
 from headrace.execution.recipe import Recipe, guarded
 from headrace.fitting.scans import Ask, Scan, plan_scan
 from headrace.fitting.shelf import Entry, Shelf, States, entry_key
-from headrace.manifest import RowGroup
-from headrace.prepare.base import frame_schema, to_frame
+from headrace.prepare.base import frame_schema
 from headrace.prepare.chain import Chain
 from headrace.prepare.columns import Select
 from headrace.prepare.statistics import merge_states
 from headrace.prepare.step import SAMPLE_ID, PrepareStep
 from headrace.selecting.base import Selectable
+from headrace.selecting.parts import Part, parts_of, read_part
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,19 +47,6 @@ class FitOptions:
     memory_limit: int = 1 << 30
     progress: Progress = True
     shelf: Shelf | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Rows of one row group.
-
-    Attributes:
-        row_group: Which one.
-        rows: Which rows, rising, with repeats; None for all.
-    """
-
-    row_group: RowGroup
-    rows: Rows | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +108,6 @@ def _learn(asks: Sequence[Ask], states: States, options: FitOptions) -> list[Pre
         return ask.step.with_learned(ask.step.learn(ask.schema, states))
 
     return list(executor.map(learn, asks))
-
-
-def parts_of(dataset: Selectable) -> Iterator[Part]:
-    """Yield the row groups that samples lie in, and which of their rows, in the order of the data.
-
-    A sample that a selection repeats comes as often.
-    """
-    selection, starts = dataset.selection.by_id, dataset.manifest.starts
-    counts = selection.counts(starts)
-    before = np.concatenate([[0], np.cumsum(counts)])
-    for number in np.flatnonzero(counts).tolist():
-        row_group = dataset.manifest[number]
-        is_whole = counts[number] == row_group.rows and selection.listed is None
-        ids = None if is_whole else selection.at(np.arange(before[number], before[number + 1]))
-        yield Part(row_group, None if ids is None else ids - row_group.first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +207,6 @@ def _with_ids(frame: pl.DataFrame, part: Part) -> pl.DataFrame:
 
     rows = np.arange(frame.height) if part.rows is None else part.rows
     return frame.with_columns(pl.Series(SAMPLE_ID, part.row_group.first + rows))
-
-
-def read_part(recipe: Recipe, part: Part) -> pl.DataFrame:
-    """Read and prepare the rows of a part, all columns after the last step."""
-    batch = replace(recipe, pack=None, keep_arrow=False).frame(part.row_group)
-    return to_frame(batch if part.rows is None else batch.take(pa.array(part.rows)))
 
 
 def look(scan: Scan, frame: pl.DataFrame) -> States:

@@ -17,7 +17,7 @@ from headrace.execution.progress import Progress, follow
 from headrace.execution.recipe import Recipe
 from headrace.fitting import report as counting
 from headrace.fitting.artifact import Artifact, Functions, load, save
-from headrace.fitting.engine import FitOptions, FitReport, Part, fit_steps, parts_of, read_part
+from headrace.fitting.engine import FitOptions, FitReport, fit_steps
 from headrace.fitting.foretell import FitPlan, foretell
 from headrace.fitting.forms import apply_to
 from headrace.fitting.shelf import Shelf
@@ -25,6 +25,7 @@ from headrace.prepare.base import frame_schema
 from headrace.prepare.chain import Chain, Dtype
 from headrace.prepare.step import PrepareStep
 from headrace.selecting.base import Selectable
+from headrace.selecting.parts import Part, parts_of, read_part
 from headrace.sources.budget import parse_bytes
 from headrace.version import __version__
 

@@ -6,31 +6,35 @@ the row groups and the executor. The z-score holds one row group in memory at a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from headrace.errors import MemoryLimitError, OptionError, SchemaError, UnknownColumnError
 from headrace.execution.executors import Threads
 from headrace.execution.progress import follow
 from headrace.execution.recipe import Recipe
-from headrace.manifest import RowGroup
-from headrace.prepare.base import to_frame
 from headrace.prepare.columns import Select
 from headrace.prepare.statistics import (
     Moments,
-    MomentsState,
     Statistic,
     Values,
     ValuesState,
     merge_states,
 )
+from headrace.prepare.statistics.limits import (
+    DEFAULTS,
+    OPEN,
+    Limits,
+    check_method,
+    check_reach,
+    limits_of_moments,
+    limits_of_values,
+)
 from headrace.selecting.base import Selectable
+from headrace.selecting.parts import Part, parts_of, read_part
 from headrace.selecting.scan import ScanOptions
 from headrace.sources.budget import parse_bytes
 
@@ -38,10 +42,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 Method = Literal["quantile", "iqr", "zscore", "mad", "limits"]
-Limits = tuple[float, float]
-
-DEFAULTS: Mapping[str, Any] = {"quantile": (0.01, 0.99), "iqr": 1.5, "zscore": 3.0, "mad": 3.5}
-_MAD_TO_DEVIATION = 1.482602218505602  # of a normal distribution: 1 / its third quartile
 
 
 def fit_limits(
@@ -62,11 +62,9 @@ def fit_limits(
         kind = schema.field(name).type
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
             raise SchemaError(f"outliers are told among numbers, but column `{name}` is {kind}")
+    check_method(method)
     if method == "limits":
         return _given(columns, limits)
-    if method not in DEFAULTS:
-        known = ", ".join(f'"{name}"' for name in (*DEFAULTS, "limits"))
-        raise OptionError(f"`method` must be one of {known}, got {method!r}")
     setting = _checked(method, DEFAULTS[method] if limits is None else limits)
     return {name: _fit(ds, name, method, setting, options) for name in columns}
 
@@ -94,7 +92,7 @@ def _given(columns: Sequence[str], limits: Any) -> dict[str, Limits]:
     lacking = [name for name in columns if name not in by_column]
     if lacking:
         raise OptionError(f"`limits` must name every column, but lacks `{lacking[0]}`")
-    return {name: _pair(by_column[name], (-math.inf, math.inf)) for name in columns}
+    return {name: _pair(by_column[name], OPEN) for name in columns}
 
 
 def _pair(limits: Any, open_ends: Limits) -> Limits:
@@ -115,39 +113,15 @@ def _checked(method: str, setting: Any) -> Any:
         if low < 0 or high > 1:
             raise OptionError(f"quantiles must lie between 0 and 1, got {setting!r}")
         return low, high
-    if isinstance(setting, bool) or not isinstance(setting, (int, float)) or not 0 <= setting < math.inf:
-        raise OptionError(f'`limits` of method "{method}" must be a number of at least 0, got {setting!r}')
+    check_reach(method, setting)
     return float(setting)
 
 
 def _fit(ds: Selectable, column: str, method: str, setting: Any, options: ScanOptions) -> Limits:
     if method == "zscore":
         states = merge_states(_scanned(ds, Moments(column), options))
-        moments: MomentsState | None = states.get(Moments(column))
-        if moments is None or not moments.count:
-            return -math.inf, math.inf
-        reach = setting * math.sqrt(moments.variance())
-        return moments.mean - reach, moments.mean + reach
-    values = _collected(ds, column, options)
-    if not values.count:
-        return -math.inf, math.inf
-    if method == "quantile":
-        low, high = values.quantiles(setting)
-        return low, high
-    if method == "iqr":
-        first, third = values.quantiles((0.25, 0.75))
-        return first - setting * (third - first), third + setting * (third - first)
-    (median,) = values.quantiles((0.5,))
-    reach = setting * values.median_deviation(median) * _MAD_TO_DEVIATION
-    return median - reach, median + reach
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Rows of one row group; None for all."""
-
-    row_group: RowGroup
-    rows: NDArray[np.int64] | None
+        return limits_of_moments(states.get(Moments(column)), setting)
+    return limits_of_values(_collected(ds, column, options), method, setting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +133,7 @@ class StateOf:
 
     def __call__(self, part: Part) -> dict[Statistic, Any]:
         """Return the state of a row group."""
-        batch = self.recipe.frame(part.row_group)
-        frame = to_frame(batch if part.rows is None else batch.take(pa.array(part.rows)))
-        return {self.statistic: self.statistic.of(frame)}
+        return {self.statistic: self.statistic.of(read_part(self.recipe, part))}
 
 
 def _collected(ds: Selectable, column: str, options: ScanOptions) -> ValuesState:
@@ -184,18 +156,7 @@ def _collected(ds: Selectable, column: str, options: ScanOptions) -> ValuesState
 
 def _scanned(ds: Selectable, statistic: Statistic, options: ScanOptions) -> Iterator[dict[Statistic, Any]]:
     (column,) = statistic.reads
-    recipe = replace(ds.recipe, steps=(*ds.recipe.steps, Select((column,))), pack=None, keep_arrow=False)
-    selection, starts = ds.selection.by_id, ds.manifest.starts
-    counts = selection.counts(starts)
-    numbers = np.flatnonzero(counts).tolist()
-    before = np.concatenate([[0], np.cumsum(counts)])
-
-    def parts() -> Iterator[Part]:
-        for number in numbers:
-            row_group = ds.manifest[number]
-            ids = selection.at(np.arange(before[number], before[number + 1]))
-            is_whole = len(ids) == row_group.rows and selection.listed is None
-            yield Part(row_group, None if is_whole else ids - row_group.first)
-
+    recipe = replace(ds.recipe, steps=(*ds.recipe.steps, Select((column,))))
+    parts = list(parts_of(ds))
     executor = options.executor or Threads()
-    return follow(executor.map(StateOf(recipe, statistic), parts()), len(numbers), options.progress)
+    return follow(executor.map(StateOf(recipe, statistic), parts), len(parts), options.progress)

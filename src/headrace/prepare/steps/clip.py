@@ -12,19 +12,23 @@ import numpy as np
 from headrace.errors import OptionError
 from headrace.prepare.numbers.operations import Limit, Operation
 from headrace.prepare.numbers.programs import is_machine_number, run_program
-from headrace.prepare.statistics import Moments, Statistic, Values, ValuesState
+from headrace.prepare.statistics import Moments, Statistic, Values
+from headrace.prepare.statistics.limits import (
+    DEFAULTS,
+    OPEN,
+    Limits,
+    check_method,
+    check_reach,
+    limits_of_moments,
+    limits_of_values,
+)
 from headrace.prepare.step import Found, PrepareStep
 from headrace.prepare.steps.scale import check_pair, count_beyond
 
 if TYPE_CHECKING:
     import polars as pl
 
-Limits = tuple[float, float]
 Method = Literal["quantile", "iqr", "zscore", "mad", "limits"]
-
-_DEFAULTS: Mapping[str, Any] = {"quantile": (0.01, 0.99), "iqr": 1.5, "zscore": 3.0, "mad": 3.5}
-_MAD_TO_DEVIATION = 1.482602218505602  # of a normal distribution: 1 / its third quartile
-_OPEN: Limits = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,7 @@ class ClipOutliers(PrepareStep):
     action: Literal["clip", "null"] = "clip"
 
     def __post_init__(self) -> None:
-        if self.method not in (*_DEFAULTS, "limits"):
-            known = ", ".join(f'"{name}"' for name in (*_DEFAULTS, "limits"))
-            raise OptionError(f"`method` must be one of {known}, got {self.method!r}")
+        check_method(self.method)
         if self.action not in ("clip", "null"):
             raise OptionError(f'`action` must be "clip" or "null", got {self.action!r}')
         if self.method != "limits":
@@ -126,7 +128,7 @@ class ClipOutliers(PrepareStep):
 
     @property
     def _setting(self) -> Any:
-        return _DEFAULTS[self.method] if self.limits is None else self.limits
+        return DEFAULTS[self.method] if self.limits is None else self.limits
 
     def _limits(self, name: str, found: Found) -> Limits:
         if self.method == "limits":
@@ -137,11 +139,8 @@ class ClipOutliers(PrepareStep):
                 raise OptionError(f"`limits` must name every column, but lacks `{name}`")
             return _pair(by_column[name])
         if self.method == "zscore":
-            moments = found[Moments(name)]
-            reach = self._setting * math.sqrt(moments.variance()) if moments.count else math.inf
-            return (moments.mean - reach, moments.mean + reach) if moments.count else _OPEN
-        values: ValuesState = found[Values(name)]
-        return _limits_of(values, self.method, self._setting) if values.count else _OPEN
+            return limits_of_moments(found[Moments(name)], self._setting)
+        return limits_of_values(found[Values(name)], self.method, self._setting)
 
     def _limit(self, column: str, dtype: pl.DataType) -> Limit:
         low, high = self.limits_[column]
@@ -163,13 +162,13 @@ def _check(method: str, setting: Any) -> None:
         low, high = check_pair("limits", setting)
         if not 0 <= low <= high <= 1:
             raise OptionError(f"quantiles must rise between 0 and 1, got {setting!r}")
-    elif isinstance(setting, bool) or not isinstance(setting, (int, float)) or not 0 <= setting < math.inf:
-        raise OptionError(f'`limits` of method "{method}" must be a number of at least 0, got {setting!r}')
+    else:
+        check_reach(method, setting)
 
 
 def _pair(limits: Any) -> Limits:
     try:
-        given = [end if it is None else _exact(it) for it, end in zip(limits, _OPEN, strict=True)]
+        given = [end if it is None else _exact(it) for it, end in zip(limits, OPEN, strict=True)]
     except (TypeError, ValueError, OverflowError):
         raise OptionError(f"`limits` must be a pair of numbers, such as (0, 100), got {limits!r}") from None
     if not given[0] <= given[1]:
@@ -180,18 +179,6 @@ def _pair(limits: Any) -> Limits:
 def _exact(limit: Any) -> float:
     """A limit as a float, or as the whole number that no float is equal to."""
     return limit if isinstance(limit, int) and float(limit) != limit else float(limit)
-
-
-def _limits_of(values: ValuesState, method: str, setting: Any) -> Limits:
-    if method == "quantile":
-        low, high = values.quantiles((float(setting[0]), float(setting[1])))
-        return low, high
-    if method == "iqr":
-        first, third = values.quantiles((0.25, 0.75))
-        return first - setting * (third - first), third + setting * (third - first)
-    (median,) = values.quantiles((0.5,))
-    reach = setting * values.median_deviation(median) * _MAD_TO_DEVIATION
-    return median - reach, median + reach
 
 
 def _inwards(low: float, high: float, dtype: np.dtype[Any]) -> Limits:
@@ -208,7 +195,7 @@ def _inwards(low: float, high: float, dtype: np.dtype[Any]) -> Limits:
 def _range(dtype: pl.DataType) -> tuple[float, float]:
     """The least and the largest value of a type of whole numbers; of others infinities."""
     if not dtype.is_integer() or not is_machine_number(dtype):
-        return _OPEN
+        return OPEN
     info = np.iinfo(str(dtype).lower())
     return int(info.min), int(info.max)
 
