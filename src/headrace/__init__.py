@@ -27,6 +27,9 @@ from headrace.version import __version__
 if TYPE_CHECKING:
     from headrace.batch import Batch, Ragged, Sparse
     from headrace.dataset import Dataset
+    from headrace.dedup.exact import Exact
+    from headrace.dedup.find import find_duplicates
+    from headrace.dedup.report import DuplicateReport
     from headrace.errors import (
         ChangedSourceError,
         ClosedError,
@@ -99,6 +102,9 @@ if TYPE_CHECKING:
 _MODULES = {
     "batch": ("Batch", "Ragged", "Sparse"),
     "dataset": ("Dataset",),
+    "dedup.exact": ("Exact",),
+    "dedup.find": ("find_duplicates",),
+    "dedup.report": ("DuplicateReport",),
     "errors": (
         "ChangedSourceError",
         "ClosedError",
@@ -191,6 +197,8 @@ __all__ = [
     "DateParts",
     "DecodeImage",
     "DropConstant",
+    "DuplicateReport",
+    "Exact",
     "Executor",
     "Expression",
     "FillMissing",
@@ -264,6 +272,7 @@ __all__ = [
     "WorkerError",
     "World",
     "__version__",
+    "find_duplicates",
     "from_arrays",
     "from_arrow",
     "from_polars",

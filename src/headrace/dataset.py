@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.batch import Batch
+from headrace.dedup.verbs import DedupVerbs
 from headrace.errors import OptionError, UnknownSampleError, check_whole
 from headrace.execution.build import build_batch
 from headrace.execution.executors import Executor, Threads
@@ -41,7 +42,7 @@ Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs):
+class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs):
     """Samples and what is done to them, as a value.
 
     Immutable, thread-safe, and picklable if its functions are. Make one with `hr.open`,
@@ -87,7 +88,7 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs):
     @property
     def sample_ids(self) -> Ids:
         """The samples' fixed numbers, int64 of shape [n], as a fresh array."""
-        return self.selection.ids()
+        return self.selection.ids
 
     def __len__(self) -> int:
         """How many samples take part."""
@@ -128,7 +129,7 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs):
         Raises:
             UnknownSampleError: An id does not take part in this data set.
         """
-        chosen = self._select(ids).ids()
+        chosen = self._select(ids).ids
         return build_batch(self.recipe, BatchPlan(0, 0, chosen))
 
     def to_arrow(self, executor: Executor | None = None) -> pa.Table:
@@ -147,7 +148,7 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs):
             return table
         first = np.array([row_group.first for row_group in wanted])
         before = np.cumsum([0, *(row_group.rows for row_group in wanted)])[:-1]
-        ids = self.selection.ids()
+        ids = self.selection.ids
         place = np.searchsorted(first, ids, side="right") - 1
         return table.take(pa.array(ids - first[place] + before[place]))
 
@@ -247,7 +248,7 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs):
 
     def _select(self, ids: Ids | Sequence[int]) -> Selection:
         chosen = Selection.of(ids, self.manifest.total)
-        foreign = (chosen - self.selection).ids()
+        foreign = (chosen - self.selection).ids
         if len(foreign):
             raise UnknownSampleError(f"sample {int(foreign[0])} does not take part in this data set")
         return chosen

@@ -40,7 +40,7 @@ def test_questions_are_answered_like_a_set_does(data: st.DataObject, total: int)
     order = sorted(members)
 
     assert ids.count == len(order)
-    assert ids.ids().tolist() == order
+    assert ids.ids.tolist() == order
     places = np.array(
         data.draw(st.permutations(range(len(order)))) if len(order) < 50 else range(0, len(order), 7)
     )
@@ -62,7 +62,7 @@ def test_sets_combine_like_sets(data: st.DataObject, total: int) -> None:
         (held(one, total) | held(two, total), one | two),
         (held(one, total) - held(two, total), one - two),
     ):
-        assert got.ids().tolist() == sorted(expected)
+        assert got.ids.tolist() == sorted(expected)
         same = held(expected, total)
         assert type(got.form) is type(same.form)
         assert got.fingerprint == same.fingerprint
@@ -81,7 +81,7 @@ def test_however_made_the_set_is_one(data: st.DataObject, total: int) -> None:
 
     assert len({ids.fingerprint for ids in made}) == 1
     assert len({type(ids.form) for ids in made}) == 1
-    assert pickle.loads(pickle.dumps(made[0])).ids().tolist() == singles.tolist()
+    assert pickle.loads(pickle.dumps(made[0])).ids.tolist() == singles.tolist()
 
 
 def test_the_smallest_form_is_chosen() -> None:
@@ -112,9 +112,9 @@ def test_selections_combine(one: list[int], two: list[int]) -> None:
     """`and` and `minus` keep the order and repeats of the left; `or` is a set in source order."""
     left, right = Selection.of(one, 20), Selection.of(two, 20)
 
-    assert (left & right).ids().tolist() == [id for id in one if id in two]
-    assert (left - right).ids().tolist() == [id for id in one if id not in two]
-    assert (left | right).ids().tolist() == sorted({*one, *two})
+    assert (left & right).ids.tolist() == [id for id in one if id in two]
+    assert (left - right).ids.tolist() == [id for id in one if id not in two]
+    assert (left | right).ids.tolist() == sorted({*one, *two})
     assert left.rank(np.arange(21)).tolist() == [
         len([id for id in set(one) if id < end]) for end in range(21)
     ]

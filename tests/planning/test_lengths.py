@@ -63,7 +63,7 @@ def batches(plan: Plan, world: World | None = None) -> list[list[int]]:
 def test_every_sample_comes_once(plan: Plan) -> None:
     """Budgets and buckets lose nothing and repeat nothing."""
     delivered = [id for batch in batches(plan) for id in batch]
-    assert sorted(delivered) == sorted(plan.selection.ids().tolist())
+    assert sorted(delivered) == sorted(plan.selection.ids.tolist())
 
 
 @some

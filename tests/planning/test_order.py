@@ -43,7 +43,7 @@ def row_groups(plan: Plan) -> list[int]:
 @given(plans())
 def test_every_selected_sample_exactly_once(plan: Plan) -> None:
     """An epoch's sequence holds the selected ids as often as the selection does."""
-    assert same_samples(sequence(plan), plan.selection.ids().tolist())
+    assert same_samples(sequence(plan), plan.selection.ids.tolist())
 
 
 @pytest.mark.parametrize("shuffle", EVERY_SHUFFLE)
@@ -85,7 +85,7 @@ def test_without_shuffle_the_selection_keeps_its_order(data: st.DataObject) -> N
     """Case 2: `shuffle=False` is the natural order, also of a selection that is not sorted."""
     rows = data.draw(layouts)
     plan = plan_of(rows, chosen=data.draw(selections(sum(rows))), shuffle=False, epoch=3)
-    assert sequence(plan) == plan.selection.ids().tolist()
+    assert sequence(plan) == plan.selection.ids.tolist()
 
 
 @many

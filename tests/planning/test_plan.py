@@ -67,7 +67,7 @@ def test_every_rank_takes_an_even_part_of_every_step(plan: Plan, size: int) -> N
 def test_keep_delivers_every_sample_once(plan: Plan, size: int) -> None:
     """With `tail="keep"` an epoch holds every selected sample exactly as often as the selection."""
     assume(fits(plan, size))
-    assert same_samples(ids_of(global_batches(plan, size)), plan.selection.ids().tolist())
+    assert same_samples(ids_of(global_batches(plan, size)), plan.selection.ids.tolist())
 
 
 @many
@@ -98,7 +98,7 @@ def test_pad_marks_repeats_at_the_end(plan: Plan, size: int) -> None:
         assert marks == sorted(marks), "padding must come last"
         count = marks.count(False)
         ids, repeats = ids + found[:count], repeats + found[count:]
-    assert same_samples(ids, plan.selection.ids().tolist())
+    assert same_samples(ids, plan.selection.ids.tolist())
     start = sequence(plan)
     assert repeats == [start[place % plan.count] for place in range(len(repeats))]
 
@@ -294,7 +294,7 @@ def test_a_joined_last_step_splits_evenly() -> None:
 @given(plans(tails=["keep"]), world_sizes, st.integers(0, 60), st.booleans())
 def test_part_of_a_selection_is_a_partition_again(plan: Plan, size: int, count: int, is_head: bool) -> None:
     """Case 20: taking or skipping samples before dividing them among ranks loses and repeats none."""
-    chosen = plan.selection.ids()
+    chosen = plan.selection.ids
     part = chosen[:count] if is_head else chosen[count:]
     plan = replace(plan, selection=type(plan.selection).of(part, plan.manifest.total))
     assume(fits(plan, size))
@@ -334,7 +334,7 @@ def test_resume_elsewhere(plan: Plan, before: int, after: int, batch_size: int, 
     assume(fits(rest, after))
     remaining = ids_of(global_batches(rest, after))
     assert same_samples(remaining, sequence(plan)[rest.cursor :])
-    assert same_samples(delivered + remaining, plan.selection.ids().tolist())
+    assert same_samples(delivered + remaining, plan.selection.ids.tolist())
 
 
 @some

@@ -16,7 +16,7 @@ def test_everything_by_default() -> None:
     """Without ids all samples take part, and indices are ids."""
     selection = Selection(5)
     assert selection.count == 5
-    assert selection.ids().tolist() == [0, 1, 2, 3, 4]
+    assert selection.ids.tolist() == [0, 1, 2, 3, 4]
     assert selection.at(np.array([4, 0])).tolist() == [4, 0]
     assert selection.is_sorted
     assert selection.by_id is selection
@@ -26,9 +26,9 @@ def test_order_and_repeats_are_kept() -> None:
     """Ids stay as they were given; `by_id` sorts them for shuffling."""
     selection = Selection.of([3, 1, 3, 0], total=4)
     assert selection.count == 4
-    assert selection.ids().tolist() == [3, 1, 3, 0]
+    assert selection.ids.tolist() == [3, 1, 3, 0]
     assert not selection.is_sorted
-    assert selection.by_id.ids().tolist() == [0, 1, 3, 3]
+    assert selection.by_id.ids.tolist() == [0, 1, 3, 3]
 
 
 @some
@@ -39,7 +39,7 @@ def test_counts_by_row_group(data: st.DataObject) -> None:
     chosen = data.draw(selections(sum(rows)))
     manifest = manifest_of(*rows)
     selection = Selection(manifest.total) if chosen is None else Selection.of(chosen, manifest.total)
-    numbers = [int(np.searchsorted(manifest.starts, id, side="right")) - 1 for id in selection.ids()]
+    numbers = [int(np.searchsorted(manifest.starts, id, side="right")) - 1 for id in selection.ids]
     assert selection.counts(manifest.starts).tolist() == [numbers.count(n) for n in range(len(rows))]
 
 
@@ -69,12 +69,12 @@ def test_the_ids_cannot_change() -> None:
     ids = np.array([2, 1])
     selection = Selection.of(ids, total=4)
     ids[0] = 0
-    assert selection.ids().tolist() == [2, 1]
+    assert selection.ids.tolist() == [2, 1]
     assert selection.listed is not None
     with pytest.raises(ValueError, match="read-only"):
         selection.listed[0] = 0
-    selection.ids()[0] = 0
-    assert selection.ids().tolist() == [2, 1]
+    selection.ids[0] = 0
+    assert selection.ids.tolist() == [2, 1]
 
 
 def test_fingerprint_tells_ids_order_and_total_apart() -> None:

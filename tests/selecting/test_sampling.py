@@ -36,8 +36,8 @@ def chosen(draw: st.DrawFn) -> Selection:
 def test_a_sample_is_exact_and_in_order(selection: Selection, n: int, seed: int) -> None:
     """Without replacement each sample comes at most as often as before, and the order stays."""
     n = min(n, selection.count)
-    ids = selection.ids().tolist()
-    found = sampled(selection, n, None, seed, replace=False).ids().tolist()
+    ids = selection.ids.tolist()
+    found = sampled(selection, n, None, seed, replace=False).ids.tolist()
 
     assert len(found) == n
     assert not Counter(found) - Counter(ids)
@@ -50,10 +50,10 @@ def test_a_sample_is_exact_and_in_order(selection: Selection, n: int, seed: int)
 def test_larger_samples_hold_smaller_ones(selection: Selection, seed: int) -> None:
     """With one seed, a sample of more samples has all of a sample of fewer."""
     sizes = [0, selection.count // 3, selection.count // 2, selection.count]
-    found = [Counter(sampled(selection, n, None, seed, replace=False).ids().tolist()) for n in sizes]
+    found = [Counter(sampled(selection, n, None, seed, replace=False).ids.tolist()) for n in sizes]
 
     assert all(not small - large for small, large in pairwise(found))
-    assert found[-1] == Counter(selection.ids().tolist())
+    assert found[-1] == Counter(selection.ids.tolist())
 
 
 @some
@@ -63,10 +63,10 @@ def test_a_bag_repeats_samples_in_order(selection: Selection, n: int, seed: int)
     if not selection.count:
         n = 0
     found = sampled(selection, n, None, seed, replace=True)
-    ids = selection.ids()
+    ids = selection.ids
 
     assert found.count == n
-    assert set(found.ids().tolist()) <= set(ids.tolist())
+    assert set(found.ids.tolist()) <= set(ids.tolist())
     if selection.is_sorted:
         assert found.is_sorted
     assert found.fingerprint == sampled(selection, n, None, seed, replace=True).fingerprint
@@ -76,14 +76,14 @@ def test_samples_are_fixed_for_all_time() -> None:
     """What a seed chooses is written down here; a change would change every run that used it."""
     sample, bag = (sampled(Selection(1000), 5, None, 7, replace=replace) for replace in (False, True))
 
-    assert sample.ids().tolist() == [97, 577, 761, 764, 774]
-    assert bag.ids().tolist() == [160, 175, 253, 587, 645]
+    assert sample.ids.tolist() == [97, 577, 761, 764, 774]
+    assert bag.ids.tolist() == [160, 175, 253, 587, 645]
 
 
 @pytest.mark.parametrize("replace", [False, True])
 def test_every_sample_is_as_likely_as_another(replace: bool) -> None:
     """Over many seeds, the counts of 50 samples spread as chance would have it (chi-squared)."""
-    draws = [sampled(Selection(50), 10, None, seed, replace=replace).ids() for seed in range(2000)]
+    draws = [sampled(Selection(50), 10, None, seed, replace=replace).ids for seed in range(2000)]
     counts = np.bincount(np.concatenate(draws), minlength=50)
     expected = 2000 * 10 / 50
     spread = float(((counts - expected) ** 2 / expected).sum())
@@ -156,9 +156,9 @@ def test_a_fraction_is_rounded() -> None:
 @given(chosen(), st.integers(-310, 310), st.none() | st.integers(0, 310))
 def test_a_slice_is_that_of_polars(selection: Selection, offset: int, length: int | None) -> None:
     """Offsets from either end, beyond the ends, with and without a length."""
-    expected = pl.Series(selection.ids()).slice(offset, length).to_list()
+    expected = pl.Series(selection.ids).slice(offset, length).to_list()
 
-    assert sliced(selection, offset, length).ids().tolist() == expected
+    assert sliced(selection, offset, length).ids.tolist() == expected
 
 
 def test_sets_of_samples() -> None:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from headrace.errors import CorruptSourceError, MissingSourceError, OptionError, SourceError
-from headrace.fitting.tables import read_arrays, write_arrays
 from headrace.fitting.values import Arrays, decode, encode, encode_dtype, read_dtype
 from headrace.prepare.step import PrepareStep
 from headrace.prepare.steps.table import STEPS
 from headrace.replacing import replacing
+from headrace.tables import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     import polars as pl

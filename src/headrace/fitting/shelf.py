@@ -13,8 +13,8 @@ import pyarrow as pa
 from headrace.errors import HeadraceError
 from headrace.fingerprint import digest
 from headrace.fitting.scans import Ask, Scan
-from headrace.fitting.tables import read_arrays, write_arrays
 from headrace.prepare.statistics import Statistic
+from headrace.tables import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     import polars as pl

@@ -202,7 +202,7 @@ class IdSet:
     Example:
         >>> evens = IdSet.of_ids(np.array([0, 2, 4]), total=6)
         >>> low = IdSet.of_runs(np.array([0]), np.array([3]), total=6)
-        >>> (evens & low).ids().tolist(), (low - evens).ids().tolist(), evens.rank(np.array([3])).tolist()
+        >>> (evens & low).ids.tolist(), (low - evens).ids.tolist(), evens.rank(np.array([3])).tolist()
         ([0, 2], [1], [2])
     """
 
@@ -267,15 +267,16 @@ class IdSet:
         known = np.where(inside, ids, 0)
         return (self.rank(known + 1) > self.rank(known)) & inside if self.total else inside
 
+    @property
     def ids(self) -> Ids:
-        """Return all members in rising order, as a fresh array."""
+        """All members in rising order, a fresh int64 array."""
         return self.at(np.arange(self.count)).copy()
 
     def shifted(self, offset: int, total: int) -> IdSet:
         """Return every id plus an offset, among more ids."""
         if isinstance(self.form, Runs):
             return IdSet.of_runs(self.form.begins + offset, self.form.ends + offset, total)
-        return IdSet.of_ids(self.ids() + offset, total)
+        return IdSet.of_ids(self.ids + offset, total)
 
     def __and__(self, other: IdSet) -> IdSet:
         """The ids in both."""

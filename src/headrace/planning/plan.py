@@ -121,7 +121,7 @@ class Plan:
         selection = self.selection.by_id if self.shuffle else self.selection
         if self.mixing is None or selection.is_sorted:
             return selection
-        ids = selection.ids()
+        ids = selection.ids
         parts = np.searchsorted(self.mixing.firsts, ids, side="right")
         return Selection.of(ids[np.argsort(parts, kind="stable")], selection.total)
 

@@ -31,7 +31,7 @@ class Selection:
         >>> selection = Selection.of([3, 1, 3], total=5)
         >>> selection.count, selection.at(np.array([0, 2])).tolist()
         (3, [3, 3])
-        >>> (Selection(5) - selection).ids().tolist()
+        >>> (Selection(5) - selection).ids.tolist()
         [0, 2, 4]
     """
 
@@ -115,11 +115,12 @@ class Selection:
         """Tell for each id whether it takes part."""
         return self.set.contains(ids)
 
+    @property
     def ids(self) -> Ids:
-        """Return all ids in order, as a fresh array of shape [count]."""
+        """All ids in order, a fresh int64 array of shape [count]."""
         if self.listed is not None:
             return self.listed.copy()
-        return np.arange(self.total) if self.members is None else self.members.ids()
+        return np.arange(self.total) if self.members is None else self.members.ids
 
     def counts(self, starts: Ids) -> Ids:
         """Count the selected samples of each row group, repeats counted.

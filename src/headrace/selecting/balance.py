@@ -81,7 +81,7 @@ def resample(dataset: D, column: str, is_over: bool, seed: int, executor: Execut
     """
     classes = read_classes(dataset, column, executor)
     selection = dataset.selection
-    ids = selection.ids()
+    ids = selection.ids
     if not len(ids):
         return dataset
     codes = classes.codes[selection.rank(ids)]
@@ -99,7 +99,7 @@ def weigh(dataset: Selectable, column: str, name: str, executor: Executor | None
     """Weigh each class by samples / (classes x samples of the class), so that all classes weigh the same."""
     classes: Classes = read_classes(dataset, column, executor)
     selection = dataset.selection
-    counts = np.bincount(classes.codes[selection.rank(selection.ids())], minlength=1)
+    counts = np.bincount(classes.codes[selection.rank(selection.ids)], minlength=1)
     if not selection.count:
         raise OptionError(f"the weights of the classes in `{column}` need a sample, got none")
     order = np.argsort(classes.hashes)

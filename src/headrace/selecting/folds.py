@@ -125,10 +125,10 @@ def make_time_folds(
             raise OptionError(
                 "`time_folds` needs each sample once, but some are selected several times; give `time`"
             )
-        ids = dataset.selection.ids()
+        ids = dataset.selection.ids
     else:
         times = read_times(dataset, column, executor)
-        ids = dataset.selection.set.ids()
+        ids = dataset.selection.set.ids
     ordered = np.sort(times.values)
     size = len(ordered) // (k + 1)
     places = [times.cut_near(ordered, len(ordered) - number * size) for number in range(k, 0, -1)]

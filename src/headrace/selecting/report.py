@@ -125,7 +125,7 @@ def make_report(
 
     every = join([part.selection.set for part in parts.values()])
     whole = next(iter(parts.values())).with_selection(Selection.of_set(every))
-    places = {name: every.rank(part.selection.ids()) for name, part in parts.items()}
+    places = {name: every.rank(part.selection.ids) for name, part in parts.items()}
     samples = np.array([len(here) for here in places.values()])
     columns: dict[str, Any] = {
         "part": list(places),
@@ -137,7 +137,7 @@ def make_report(
         return SplitReport(pl.DataFrame(columns), counted, label=classes)
     found = [hashes for _, hashes in identify(whole, by, executor)]
     hashes = np.concatenate(found) if found else np.zeros(0, np.uint64)
-    is_grouped = hashes != hash_ids(every.ids())  # the others stand alone
+    is_grouped = hashes != hash_ids(every.ids)  # the others stand alone
     groups = {name: np.unique(hashes[here[is_grouped[here]]]) for name, here in places.items()}
     values, times = np.unique(np.concatenate(list(groups.values())), return_counts=True)
     common = values[times > 1]

@@ -85,7 +85,7 @@ def _without_repeats(count: int, size: int, seed: int) -> IdSet:
 def _at(selection: Selection, places: IdSet) -> Selection:
     """Select the samples at some places of a selection."""
     if selection.listed is not None:
-        return Selection.of(selection.listed[places.ids()], selection.total)
+        return Selection.of(selection.listed[places.ids], selection.total)
     if selection.members is None:
         return Selection.of_set(places)
     from headrace.planning.bit_kernels import set_ids

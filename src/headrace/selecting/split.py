@@ -126,7 +126,7 @@ def split_by_time(
     times = read_times(dataset, column, executor)
     sizes = np.round(np.cumsum(shares.filled) * len(times.values)).astype(np.int64)[: len(shares.names)]
     parts = Parts(len(shares.names), dataset.manifest.total)
-    ids = dataset.selection.set.ids()
+    ids = dataset.selection.set.ids
     for number, is_here in enumerate(cut_times(times, sizes, gap, shares.names)):
         parts.add(ids[is_here], np.full(np.count_nonzero(is_here), number))
     return _splits(dataset, shares, parts.sets(), SplitOptions())
@@ -151,7 +151,7 @@ def assign(dataset: Selectable, shares: Floats, key: int, options: SplitOptions)
 def gather(dataset: Selectable, numbers: Ids, count: int) -> tuple[IdSet, ...]:
     """Return the ids of each part from the part of each sample."""
     parts = Parts(count, dataset.manifest.total)
-    parts.add(dataset.selection.set.ids(), numbers)
+    parts.add(dataset.selection.set.ids, numbers)
     return parts.sets()
 
 

@@ -37,23 +37,9 @@ class Shelf:
 
     @staticmethod
     def of(cache: Cache, manifest: Manifest) -> Shelf | None:
-        """Return the folder that a user means: a path, or True for `_headrace` beside the data.
-
-        Raises:
-            OptionError: There are no files that something could lie beside.
-        """
-        if cache is None or cache is False:
-            return None
-        if cache is not True:
-            if not isinstance(cache, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise OptionError(f"`cache` must be a folder, True or None, got {cache!r}")
-            return Shelf(Path(cache))
-        names = [shard.name for shard in manifest.shards]
-        if not names or not all(os.path.isfile(name) for name in names):
-            raise OptionError("`cache=True` keeps the result beside the data's files; name a folder instead")
-        return Shelf(
-            Path(os.path.commonpath([os.path.dirname(os.path.abspath(it)) for it in names])) / FOLDER
-        )
+        """Return the folder that a user means, if any; see `folder_of`."""
+        folder = folder_of(cache, manifest)
+        return None if folder is None else Shelf(folder)
 
     def get(self, key: str, total: int, compute: Callable[[], IdSet]) -> IdSet:
         """Return the set kept under a key, or compute and keep it."""
@@ -82,6 +68,24 @@ class Shelf:
     @staticmethod
     def _warn(text: str) -> None:
         warnings.warn(text, UserWarning, stacklevel=2)
+
+
+def folder_of(cache: Cache, manifest: Manifest) -> Path | None:
+    """Return the folder that a user means: a path, or True for `_headrace` beside the data; None for none.
+
+    Raises:
+        OptionError: There are no files that something could lie beside.
+    """
+    if cache is None or cache is False:
+        return None
+    if cache is not True:
+        if not isinstance(cache, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise OptionError(f"`cache` must be a folder, True or None, got {cache!r}")
+        return Path(cache)
+    names = [shard.name for shard in manifest.shards]
+    if not names or not all(os.path.isfile(name) for name in names):
+        raise OptionError("`cache=True` keeps the result beside the data's files; name a folder instead")
+    return Path(os.path.commonpath([os.path.dirname(os.path.abspath(it)) for it in names])) / FOLDER
 
 
 def _load(path: Path, total: int) -> IdSet | None:
