@@ -15,11 +15,14 @@ Each class also inherits the builtin that a caller would catch:
     ├── UnknownPartError(KeyError)          a part that a split does not have
     ├── MemoryLimitError(MemoryError)       more bytes than `memory_limit` allows
     ├── PrepareError(RuntimeError)          an expression or a user's function failed
-    ├── StateError(ValueError)              a state or an index of something else
+    ├── StateError(ValueError)              a state, an index or a report of something else
+    ├── DuplicateShareError(ValueError)     duplicates make up more of a source than is allowed
     ├── WorkerError(RuntimeError)           a process of an executor died
     ├── FingerprintError(TypeError)         a setting that cannot be identified by value
     ├── ClosedError(RuntimeError)           use after `close`
     └── MissingDependencyError(ImportError) an extra that is not installed
+
+Two warnings are classes of their own: PrecisionWarning and DuplicateShareWarning.
 
 Every message says what must hold, what was found, where, and what to do. Every class can be
 rebuilt from its message alone, so that an error survives pickling and the way in which
@@ -125,7 +128,11 @@ class PrepareError(HeadraceError, RuntimeError):
 
 
 class StateError(HeadraceError, ValueError):
-    """A saved state or a stored index that belongs to other data, another recipe or another order."""
+    """A saved state, index or report that belongs to other data, samples, another recipe or order."""
+
+
+class DuplicateShareError(HeadraceError, ValueError):
+    """Duplicates make up more of a shard, or of the samples of one value, than `stop_above` allows."""
 
 
 class FingerprintError(HeadraceError, TypeError):
@@ -165,6 +172,23 @@ class PrecisionWarning(UserWarning):
         ...     except hr.PrecisionWarning:
         ...         print("digits are lost")
         digits are lost
+    """
+
+
+class DuplicateShareWarning(UserWarning):
+    """Duplicates make up more of a shard, or of the samples of one value, than `warn_above` says.
+
+    Example:
+        >>> import warnings
+        >>> import headrace as hr
+        >>> ds = hr.from_arrays({"x": list(range(60)) + [0] * 30})
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", hr.DuplicateShareWarning)
+        ...     try:
+        ...         ds.dedup()
+        ...     except hr.DuplicateShareWarning:
+        ...         print("look before you leave them out")
+        look before you leave them out
     """
 
 

@@ -59,37 +59,37 @@ def decide_pairs(edges: pl.DataFrame, keep: Keep) -> pl.DataFrame:
                 pl.col("id").alias("dropped_id"), pl.lit(None, pl.Int64).alias("kept_id"), "score", "method"
             )
         )
-    losers, winners = edges["id"].to_numpy(), edges["preferred_id"].to_numpy()
-    nodes, places = _places(losers, winners)
+    nodes, losers, winners = number_samples(edges)
     scores, is_same = edges["score"].to_numpy(), edges["is_same"].to_numpy()
-    deciding = decide(places[: len(losers)], places[len(losers) :], scores, is_same, len(nodes))
+    deciding = decide(losers, winners, scores, is_same, len(nodes))
     dropped = np.flatnonzero(deciding >= 0)
     chosen = deciding[dropped]
     # A sample that is the same as one that goes itself goes for what that one goes for.
-    onwards = deciding[places[len(losers) :][chosen]]
+    onwards = deciding[winners[chosen]]
     chosen = np.where(onwards >= 0, onwards, chosen)
     return pl.DataFrame(
         {
             "dropped_id": nodes[dropped],
-            "kept_id": winners[chosen],
+            "kept_id": nodes[winners[chosen]],
             "score": scores[chosen],
             "method": edges["method"].gather(chosen),
         }
     ).sort("dropped_id")
 
 
-def _places(losers: Ids, winners: Ids) -> tuple[Ids, Ids]:
+def number_samples(edges: pl.DataFrame) -> tuple[Ids, Ids, Ids]:
     """Number the samples with links so that losers come in the order of their links.
 
     Returns:
-        The ids by number, and the numbers of all losers, then of all winners.
+        The ids by number, and the numbers of the two samples of each link: loser and winner.
     """
     import polars as pl
 
+    losers, winners = edges["id"].to_numpy(), edges["preferred_id"].to_numpy()
     # Winners that never lose come first; the others in the order in which their links are decided.
     firsts = pl.Series(losers).unique(maintain_order=True).to_numpy()
     free = np.setdiff1d(winners, firsts)
     nodes = np.concatenate([free, firsts])
     order = np.argsort(nodes)
     places = order[np.searchsorted(nodes, np.concatenate([losers, winners]), sorter=order)]
-    return nodes, places
+    return nodes, places[: len(losers)], places[len(losers) :]

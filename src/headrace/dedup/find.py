@@ -12,7 +12,8 @@ from headrace.dedup.deciding import edge_table
 from headrace.dedup.exact import Exact
 from headrace.dedup.method import MatchOptions, Method
 from headrace.dedup.preference import Keep, Preference
-from headrace.dedup.report import DuplicateReport, Search
+from headrace.dedup.report import DuplicateReport
+from headrace.dedup.search import Search
 from headrace.dedup.shelf import Shelf
 from headrace.dedup.signing import DatasetSignatures
 from headrace.errors import OptionError
@@ -61,15 +62,7 @@ def find(
     preferred = Preference.of(dataset, *preference, options.executor)
     signatures = sign(dataset, columns, chosen, preferred, options)
     edges = chosen.match(signatures, options.matching)
-    search = Search(
-        chosen.name,
-        repr(chosen),
-        columns,
-        *preference,
-        signatures.count,
-        dataset.manifest.fingerprint,
-        dataset.selection.set.fingerprint,
-    )
+    search = Search.of(dataset, columns, chosen, preference)
     return DuplicateReport(dataset, search, edge_table(edges, preferred, chosen.name))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -177,4 +177,23 @@ class Method(Protocol):
 
     def match(self, signatures: Signatures, options: MatchOptions) -> Edges:
         """Find all duplicates; the same edges whatever executor, batch size and memory there are."""
+        ...
+
+
+@runtime_checkable
+class SupportsThreshold(Protocol):
+    """A method that finds likeness; what has none finds equal samples alone, whose score is 1."""
+
+    @property
+    def threshold(self) -> float:
+        """The least score of the samples that it links, 0 to 1."""
+        ...
+
+
+@runtime_checkable
+class SupportsLines(Protocol):
+    """A method that tells more of itself than its settings, such as how much it finds."""
+
+    def lines(self) -> Sequence[str]:
+        """Return what reports print of it, line by line."""
         ...

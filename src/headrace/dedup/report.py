@@ -2,51 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.dedup.clusters import find_members, read_largest
 from headrace.dedup.deciding import decide_pairs
-from headrace.dedup.preference import Keep
-from headrace.errors import OptionError
+from headrace.dedup.search import Search
+from headrace.dedup.shares import shares_by_shard, shares_by_value
+from headrace.dedup.stored import read_report, write_report
+from headrace.errors import OptionError, StateError, check_whole
+from headrace.execution.executors import Executor
 from headrace.planning.idset import IdSet
 from headrace.planning.selection import Selection
-from headrace.replacing import replacing
 from headrace.selecting.base import Selectable
 
 if TYPE_CHECKING:
     import polars as pl
 
-_META = b"headrace"
-_VERSION = 1
+Ids = NDArray[np.int64]
 
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What was looked for, in which samples.
-
-    Attributes:
-        method: The method's name.
-        settings: The method with its settings, as text.
-        columns: What was compared.
-        keep: Which of several duplicates is kept.
-        priority: The column that tells it, or None.
-        samples: How many samples were compared.
-        manifest: Fingerprint of the data.
-        selection: Fingerprint of the samples that took part.
-    """
-
-    method: str
-    settings: str
-    columns: tuple[str, ...]
-    keep: Keep
-    priority: str | None
-    samples: int
-    manifest: str
-    selection: str
+_MOST_SHOWN = 3  # clusters in the printed summary
+_MOST_COLUMNS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +53,15 @@ class DuplicateReport:
         [(2, 0, 1.0), (3, 0, 1.0)]
         >>> report.selection.ids.tolist()
         [0, 1]
+        >>> print(report)
+        samples   4
+        dropped   2 (50.0 %)
+        found by  Exact(...)
+        columns   `text`
+        keep      first
+        clusters  1; the largest holds 3 samples (sample 0 and its like)
+        >>> report.largest().rows()
+        [(0, 3, 0, None, 'a'), (0, 3, 2, 1.0, 'a'), (0, 3, 3, 1.0, 'a')]
     """
 
     dataset: Selectable
@@ -79,6 +71,14 @@ class DuplicateReport:
     @cached_property
     def _decided(self) -> pl.DataFrame:
         return decide_pairs(self.edges, self.search.keep)
+
+    @cached_property
+    def _members(self) -> pl.DataFrame:
+        return find_members(self.edges, self._decided, self.search.keep)
+
+    @property
+    def _dropped(self) -> Ids:
+        return self._decided["dropped_id"].to_numpy()
 
     @property
     def pairs(self) -> pl.DataFrame:
@@ -100,72 +100,189 @@ class DuplicateReport:
 
     @cached_property
     def selection(self) -> Selection:
-        """The samples that stay, in their order."""
-        dropped = self._decided["dropped_id"].to_numpy()
-        return self.dataset.selection - Selection.of_set(IdSet.of_ids(dropped, self.dataset.manifest.total))
+        """The samples that stay, in their order; repeats stay repeated."""
+        total = self.dataset.manifest.total
+        return self.dataset.selection - Selection.of_set(IdSet.of_ids(self._dropped, total))
 
     @property
     def share(self) -> float:
-        """Share of the samples that is dropped, 0 to 1."""
+        """Share of the samples that is dropped, 0 to 1; a sample that is repeated counts once."""
         return self._decided.height / max(self.search.samples, 1)
 
     @cached_property
     def clusters(self) -> pl.DataFrame:
         """One row for each kept sample that others are dropped for, the largest cluster first.
 
-        Columns: `kept_id`, and `size`, which counts the kept sample and those dropped for it.
+        Columns: `kept_id`, and `size`, which counts the kept sample and those dropped for it. With
+        `keep="none"` a cluster is what links connect, under the name of the one that comes first.
         """
         import polars as pl
 
         return (
-            self._decided.drop_nulls("kept_id")
-            .group_by("kept_id")
+            self._members.group_by("kept_id")
             .agg((pl.len() + 1).cast(pl.Int64).alias("size"))
             .sort("size", "kept_id", descending=[True, False])
         )
 
-    def at(self, threshold: float) -> DuplicateReport:
-        """Return the same report with a higher threshold; nothing is read or hashed again.
+    def largest(self, n: int = 5, columns: Sequence[str] | None = None, *, members: int = 5) -> pl.DataFrame:
+        """Read some samples of the largest clusters, to see what was taken for the same.
+
+        Args:
+            n: How many clusters.
+            columns: What to read of the samples; the compared columns by default.
+            members: How many samples of each cluster at most: the kept one first, then the others from
+                the most similar one down.
+
+        Returns:
+            A Polars frame of `kept_id`, `size`, `sample_id`, `score` (null for the kept one) and the
+            columns; one of them that is called like one of these four gets "_value" behind its name.
 
         Raises:
-            OptionError: The threshold lies outside of 0 to 1.
+            OptionError: A number is too small.
+            UnknownColumnError: A column is not there.
+        """
+        check_whole("n", n, least=0)
+        check_whole("members", members, least=1)
+        clusters = self.clusters.head(n)
+        chosen = self.search.columns if columns is None else tuple(columns)
+        return read_largest(self.dataset, clusters, self._members, chosen, members)
+
+    def removed(self, by: str | None = None, *, executor: Executor | None = None) -> pl.DataFrame:
+        """Count the samples and those dropped by shard, or by the values of a column.
+
+        Args:
+            by: A column, which is read now; None for shards. Null is a value, too.
+            executor: Where row groups are read; threads by default.
+
+        Returns:
+            A Polars frame of `shard` in the order of the data, or of `value` from the highest share
+            down, and `samples`, `dropped` and `share`. A sample that is repeated counts once.
+
+        Raises:
+            UnknownColumnError: The column is not there.
+
+        Example:
+            >>> import headrace as hr
+            >>> ds = hr.from_arrays({"text": ["a", "a", "a", "b"], "source": ["x", "x", "y", "y"]})
+            >>> hr.find_duplicates(ds, on="text").removed(by="source").rows()
+            [('x', 2, 1, 0.5), ('y', 2, 1, 0.5)]
+        """
+        if by is None:
+            return shares_by_shard(self.dataset, self._dropped)
+        return shares_by_value(self.dataset, self._dropped, by, executor)
+
+    def at(self, threshold: float) -> DuplicateReport:
+        """Return what a search with a higher threshold would have found; nothing is read or hashed again.
+
+        Raises:
+            OptionError: The threshold lies above 1, or below that of the search.
+
+        Example:
+            >>> import headrace as hr
+            >>> hr.find_duplicates(hr.from_arrays({"x": [1, 1]})).at(0.9)
+            Traceback (most recent call last):
+            headrace.errors.OptionError: `threshold` must lie in 1.0..1, as the search looked for no lower ...
         """
         import polars as pl
 
-        if not 0 <= threshold <= 1:
-            raise OptionError(f"`threshold` must lie in 0..1, got {threshold!r}")
-        return replace(self, edges=self.edges.filter(pl.col("score") >= threshold))
+        least = self.search.threshold
+        is_number = isinstance(threshold, (int, float))  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_number or not least <= threshold <= 1:
+            raise OptionError(
+                f"`threshold` must lie in {least}..1, as the search looked for no lower scores, "
+                f"got {threshold!r}; search again with a lower threshold"
+            )
+        edges = self.edges.filter(pl.col("score") >= threshold)
+        return replace(self, edges=edges, search=replace(self.search, threshold=float(threshold)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report to a Parquet file, which is complete or not there.
 
-        Its rows are those of `edges`, with `is_dropped_for`: whether the first sample is dropped for the
-        second.
+        Its rows are those of `edges`, with `is_dropped`: whether sample `id` is dropped, and `kept_id`:
+        for which one. A sample that is dropped for its likeness to one that is dropped itself, being
+        equal to it, has that one's.
 
         Raises:
             OSError: The file cannot be written.
-        """
-        import pyarrow.parquet as pq
 
-        table = self.edges.to_arrow()
-        meta = json.dumps({"version": _VERSION, "search": asdict(self.search)})
-        with replacing(Path(path)) as file:
-            pq.write_table(table.replace_schema_metadata({_META: meta.encode()}), file, compression="zstd")
+        Example:
+            >>> import tempfile
+            >>> import headrace as hr
+            >>> ds = hr.from_arrays({"text": ["a", "b", "a"]})
+            >>> path = tempfile.mkdtemp() + "/duplicates.parquet"
+            >>> hr.find_duplicates(ds).save(path)
+            >>> len(ds.dedup(report=path))
+            2
+        """
+        write_report(Path(path), self.search, self.edges, self._decided)
 
     @staticmethod
     def load(path: str | os.PathLike[str], dataset: Selectable) -> DuplicateReport:
         """Read a report that was saved, for the data set that it is about.
 
         Raises:
-            CorruptSourceError: The file is no such report.
+            FileNotFoundError: There is no such file.
+            CorruptSourceError: The file is no such report, or damaged.
             StateError: It is about other data or other samples.
         """
-        raise NotImplementedError
+        return DuplicateReport(dataset, *read_report(Path(path))).on(dataset)
 
-    def check_dataset(self, dataset: Selectable) -> None:
-        """Refuse a data set that the report is not about.
+    def on(self, dataset: Selectable) -> DuplicateReport:
+        """Return the same report for another data set of the same samples, with other steps or another order.
 
         Raises:
             StateError: It holds other data or other samples.
         """
-        raise NotImplementedError
+        if not self.search.is_about(dataset):
+            what = "samples" if self.search.manifest == dataset.manifest.fingerprint else "data"
+            count = dataset.selection.set.count
+            raise StateError(
+                f"the report is about other {what}: it compared {self.search.samples:,} samples, and the "
+                f"data set holds {count:,}; use it on the data set that was searched, or search again"
+            )
+        return replace(self, dataset=dataset)
+
+    def __str__(self) -> str:
+        lines = self._lines()
+        width = max(len(title) for title, _ in lines) + 2
+        return "\n".join(f"{title:<{width}}{text}" for title, text in lines)
+
+    def _lines(self) -> list[tuple[str, str]]:
+        """What is printed: titles and texts."""
+        search = self.search
+        names = [f"`{name}`" for name in search.columns]
+        unseen = f" and {len(names) - _MOST_COLUMNS} more" if len(names) > _MOST_COLUMNS else ""
+        keep = search.keep if search.priority is None else f"highest `{search.priority}`, then {search.keep}"
+        lines = [
+            ("samples", f"{search.samples:,}"),
+            ("dropped", f"{self._decided.height:,} ({_percent(self.share)})"),
+            ("found by", search.settings),
+            *(("", line) for line in search.lines),
+            ("columns", ", ".join(names[:_MOST_COLUMNS]) + unseen),
+            ("keep", keep),
+        ]
+        if search.threshold < 1:
+            lines.append(("scores", f"{search.threshold:g} and above"))
+        if self.methods.height > 1:
+            lines.append(
+                ("of them", ", ".join(f"{count:,} by {name}" for name, count in self.methods.rows()))
+            )
+        lines.append(("clusters", self._clusters_line()))
+        shards = self.removed()
+        if shards.height > 1:
+            name, samples, dropped, share = shards.sort("share", descending=True, maintain_order=True).row(0)
+            lines.append(("by shard", f"at most {_percent(share)} ({dropped:,} of {samples:,} in {name})"))
+        return lines
+
+    def _clusters_line(self) -> str:
+        if self.clusters.is_empty():
+            return "none"
+        (first, size), *others = self.clusters.head(_MOST_SHOWN).rows()
+        line = f"{self.clusters.height:,}; the largest holds {size:,} samples (sample {first:,} and its like)"
+        if others:
+            line += ", the next " + " and ".join(f"{size:,}" for _, size in others)
+        return line
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -50,8 +50,8 @@ class Shelf:
             return None
         return signatures
 
-    def put(self, key: str, signatures: Sequence[Signature]) -> None:
-        """Keep the signatures of a shard's row groups."""
+    def put(self, key: str, signatures: Sequence[Signature]) -> bool:
+        """Keep the signatures of a shard's row groups; False, with a warning, if that cannot be done."""
         parts: list[dict[str, Any]] = []
         arrays: dict[str, pa.Array] = {}
         for number, signature in enumerate(signatures):
@@ -65,7 +65,9 @@ class Shelf:
         try:
             write_arrays(self._path(key), {"parts": parts, "digest": _digest(signatures)}, arrays)
         except OSError as error:
-            self._warn(f"{self._path(key)}: the entry cannot be kept: {error}")
+            self._warn(f"{self._path(key)}: signatures cannot be kept, and are not kept further on: {error}")
+            return False
+        return True
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.arrow"
@@ -75,12 +77,12 @@ class Shelf:
         warnings.warn(text, UserWarning, stacklevel=2)
 
 
-def entry_key(identity: str, recipe: str, rows: Sequence[object], signer: Signer) -> str:
+def entry_key(identity: str, recipe: object, rows: Sequence[object], signer: Signer) -> str:
     """Digest all that an entry follows from.
 
     Args:
         identity: Of the shard's contents.
-        recipe: Of what is done to the samples before they are compared.
+        recipe: What is read, and what is done to it before it is compared.
         rows: For each of its row groups, which rows take part.
         signer: What makes the signatures.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, islice
 
@@ -16,20 +16,13 @@ from headrace.dedup.preference import Preference
 from headrace.dedup.shelf import Shelf, entry_key
 from headrace.execution.executors import Threads
 from headrace.execution.progress import Progress, follow
-from headrace.execution.recipe import Recipe, guarded
+from headrace.execution.recipe import Recipe, guarded, needs_ids
 from headrace.planning.selection import Selection
 from headrace.prepare.columns import Select
 from headrace.selecting.base import Selectable
 from headrace.selecting.parts import Part, parts_of
 
 Ids = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """How often row groups were read, counted over all iterations; for reports and tests."""
-
-    row_groups: list[int] = field(default_factory=list[int])
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +48,6 @@ class DatasetSignatures:
     shelf: Shelf | None = None
     progress: Progress = True
     offset: int = 0
-    read: Read = field(default_factory=Read)
 
     @property
     def count(self) -> int:
@@ -69,30 +61,32 @@ class DatasetSignatures:
 
     def __iter__(self) -> Iterator[Signed]:
         """Yield the signatures of each row group, in the order of the data."""
+        if self.shelf is None:
+            parts = list(self._parts())
+            yield from map(self._ranked, parts, self._sign(parts))
+        else:
+            yield from self._kept(self.shelf)
+
+    def _kept(self, shelf: Shelf) -> Iterator[Signed]:
+        """Take what was kept, and keep the rest shard by shard, so that an interrupted search goes on."""
         shards = [list(parts) for _, parts in groupby(self._parts(), lambda part: part.row_group.shard)]
-        shelf = self.shelf
-        keys = [] if shelf is None else [self._key(parts) for parts in shards]
-        is_known = [shelf is not None and shelf.has(key) for key in keys] or [False] * len(shards)
-        to_read = [part for parts, known in zip(shards, is_known, strict=True) if not known for part in parts]
-        executor = self.options.executor or Threads()
-        signed = follow(
-            executor.map(partial(_sign, self._recipe, self.signer), to_read), len(to_read), self.progress
-        )
-        for number, parts in enumerate(shards):
-            found = shelf.get(keys[number], len(parts)) if shelf is not None and is_known[number] else None
-            if found is None and is_known[number]:  # a damaged entry, of which nothing is left
-                found = list(executor.map(partial(_sign, self._recipe, self.signer), parts))
-                self.read.row_groups.append(len(parts))
-            elif found is None and shelf is not None:
-                found = list(islice(signed, len(parts)))
-                self.read.row_groups.append(len(parts))
-                shelf.put(keys[number], found)
-            elif found is None:
-                self.read.row_groups.append(len(parts))
-                yield from map(self._ranked, parts, signed)  # none is held longer than it is looked at
-                continue
-            yield from map(self._ranked, parts, found)
+        keys = [self._key(parts) for parts in shards]
+        is_known = [shelf.has(key) for key in keys]
+        unknown = [part for parts, known in zip(shards, is_known, strict=True) if not known for part in parts]
+        signed, is_open = self._sign(unknown), True
+        for parts, key, known in zip(shards, keys, is_known, strict=True):
+            found = shelf.get(key, len(parts)) if known else None
+            if found is None:  # not known, or a damaged entry
+                found = list(self._sign(parts) if known else islice(signed, len(parts)))
+                is_open = is_open and shelf.put(key, found)  # a full folder is not asked again
+            yield from (self._ranked(*pair) for pair in zip(parts, found, strict=True))
         next(signed, None)  # the bar ends
+
+    def _sign(self, parts: Sequence[Part]) -> Iterator[Signature]:
+        executor = self.options.executor or Threads()
+        return follow(
+            executor.map(partial(_sign, self._recipe, self.signer), parts), len(parts), self.progress
+        )
 
     def values(self, ranks: Ranks) -> Iterator[tuple[Ranks, pa.RecordBatch]]:
         """Read the compared columns of some samples, row group by row group."""
@@ -107,9 +101,14 @@ class DatasetSignatures:
         return parts_of(self.dataset.with_selection(once))
 
     def _key(self, parts: Sequence[Part]) -> str:
+        """Digest what the signatures of a shard follow from; its name is no part of that."""
+        recipe = self._recipe
         shard = self.dataset.manifest.shards[parts[0].row_group.shard]
-        rows = [(part.row_group.index, part.rows) for part in parts]
-        return entry_key(shard.content_identity, self._recipe.fingerprint, rows, self.signer)
+        rows: list[object] = [(part.row_group.index, part.row_group.rows, part.rows) for part in parts]
+        if needs_ids(recipe.needed):
+            rows.append(parts[0].row_group.first)
+        types = [recipe.source.schema.field(name) for name in recipe.columns]
+        return entry_key(shard.content_identity, (types, recipe.needed), rows, self.signer)
 
     def _ranked(self, part: Part, signature: Signature) -> Signed:
         return Signed(self._ranks(part, signature.rows), signature.arrays)

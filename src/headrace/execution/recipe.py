@@ -243,7 +243,7 @@ class Recipe:
     ) -> pa.RecordBatch:
         if not self.needs_frame:
             return self._project(batch, steps)
-        if any(map(_needs_ids, steps)):
+        if needs_ids(steps):
             batch = batch.append_column(SAMPLE_ID, pa.array(ids))
         apply = apply_elsewhere if is_polars_dead() else apply_steps
         return apply(steps, batch, where)
@@ -267,9 +267,9 @@ def apply_steps(steps: tuple[Step, ...], batch: pa.RecordBatch, where: object) -
         PrepareError: A step failed; the message names the step and the row group.
     """
     frame = guarded(where, "the columns", to_frame, batch)
-    ids = frame.drop_in_place(SAMPLE_ID) if any(map(_needs_ids, steps)) else None
+    ids = frame.drop_in_place(SAMPLE_ID) if needs_ids(steps) else None
     for step in steps:
-        if ids is not None and _needs_ids(step):
+        if ids is not None and needs_ids((step,)):
             frame = guarded(where, step, step.apply, frame.with_columns(ids)).drop(SAMPLE_ID)
         else:
             frame = guarded(where, step, step.apply, frame)
@@ -280,8 +280,9 @@ def apply_steps(steps: tuple[Step, ...], batch: pa.RecordBatch, where: object) -
     return guarded(where, "the columns", from_frame, frame)
 
 
-def _needs_ids(step: Step) -> bool:
-    return bool(getattr(step, "needs_ids", False))
+def needs_ids(steps: Sequence[Step]) -> bool:
+    """Tell whether what a step makes depends on the samples' ids."""
+    return any(getattr(step, "needs_ids", False) for step in steps)
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:
