@@ -14,6 +14,7 @@ Each class also inherits the builtin that a caller would catch:
     ├── UnknownSampleError(IndexError)      a sample id that the data set does not hold
     ├── UnknownPartError(KeyError)          a part that a split does not have
     ├── MemoryLimitError(MemoryError)       more bytes than `memory_limit` allows
+    ├── CapacityError(OverflowError)        more keys than a Bloom filter was made for
     ├── PrepareError(RuntimeError)          an expression or a user's function failed
     ├── StateError(ValueError)              a state or an index of something else
     ├── WorkerError(RuntimeError)           a process of an executor died
@@ -118,6 +119,10 @@ class UnknownPartError(HeadraceError, KeyError):
 
 class MemoryLimitError(HeadraceError, MemoryError):
     """More bytes than `memory_limit` allows would be needed."""
+
+
+class CapacityError(HeadraceError, OverflowError):
+    """More distinct keys than a Bloom filter was made for, which must not grow."""
 
 
 class PrepareError(HeadraceError, RuntimeError):
