@@ -84,7 +84,8 @@ def add_keys(keys: Keys, words: Words, hashes: int, room: int, is_known: Flags) 
         words: The filter's bits, uint64 of shape [bits / 64]; changed in place.
         hashes: How many bits a key sets.
         room: How many keys may be added.
-        is_known: Bool of shape [n]: those that are true are passed over; set for those that may have been there.
+        is_known: Bool of shape [n]. Those that are true are passed over; set for those that may have been
+            there before.
 
     Returns:
         How many rows are done; the row of that number is the one that there is no room for.

@@ -67,7 +67,7 @@ def stage_size(capacity: int, error_rate: float, grow: bool, number: int = 0) ->
         (4000, 0.00125)
     """
     check_whole("capacity", capacity, least=1)
-    if not isinstance(error_rate, float) or not 0 < error_rate <= 0.5:  # pyright: ignore[reportUnnecessaryIsInstance]  users' own
+    if not isinstance(error_rate, float) or not 0 < error_rate <= 0.5:
         raise OptionError(f"`error_rate` must lie above 0 and be at most 0.5, got {error_rate!r}")
     if grow not in (True, False):
         raise OptionError(f"`grow` must be True or False, got {grow!r}")
@@ -175,8 +175,8 @@ class KeyFilter:
             if not self.grow:
                 raise CapacityError(
                     f"a Bloom filter for {self.capacity:,} keys is full, and `grow` is False: {done:,} of "
-                    f"{len(keys):,} keys that came together are added, and the next one is new; give a larger "
-                    "`capacity`, or let it grow"
+                    f"{len(keys):,} keys that came together are added, and the next one is new; give a "
+                    "larger `capacity`, or let it grow"
                 )
             size = stage_size(self.capacity, self.error_rate, True, len(self.stages))
             self.stages.append(Stage.of(size))

@@ -108,7 +108,7 @@ def _group(records: Any, slots: Any, homes: Any, sizes: Any, members: Any) -> An
 
 
 def split_records(parts: Sequence[tuple[Keys, Ranks]], bits: int) -> tuple[Packed, Ranks]:
-    """Lay records out by the first bits of their keys, and within a partition in the order in which they come.
+    """Lay records out by the first bits of their keys, and within a partition in the order of their coming.
 
     Args:
         parts: Keys, uint64 of shape [n, 2], and a rank for each.

@@ -1,4 +1,4 @@
-"""Keys and ranks of many samples, partitioned by the first bits of the keys, in memory or in a temporary file."""
+"""Keys and ranks of many samples, partitioned by the keys' first bits, in memory or in a temporary file."""
 
 from __future__ import annotations
 
@@ -183,10 +183,10 @@ class Records:
     def _write(self, run: _Run) -> _Run:
         records, begin = run.records, self._written
         assert records is not None
-        content = memoryview(records).cast("B")
+        content = records.data.cast("B")
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="headrace-", buffering=0)
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  `close` closes it
             while self._written < begin + len(content):
                 self._written += os.pwrite(
                     self._file.fileno(), content[self._written - begin :], self._written
@@ -197,7 +197,7 @@ class Records:
 
     def _read(self, target: Packed, place: int) -> None:
         file: Any = self._file
-        content, done = memoryview(target).cast("B"), 0
+        content, done = target.data.cast("B"), 0
         try:
             while done < len(content):
                 count = os.preadv(file.fileno(), [content[done:]], place + done)
