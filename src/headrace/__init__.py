@@ -27,10 +27,13 @@ from headrace.version import __version__
 if TYPE_CHECKING:
     from headrace.batch import Batch, Ragged, Sparse
     from headrace.dataset import Dataset
+    from headrace.dedup.bloom import Bloom
+    from headrace.dedup.bloom_filter import BloomFilter
     from headrace.dedup.exact import Exact
     from headrace.dedup.find import find_duplicates
     from headrace.dedup.report import DuplicateReport
     from headrace.errors import (
+        CapacityError,
         ChangedSourceError,
         ClosedError,
         CorruptSourceError,
@@ -104,10 +107,13 @@ if TYPE_CHECKING:
 _MODULES = {
     "batch": ("Batch", "Ragged", "Sparse"),
     "dataset": ("Dataset",),
+    "dedup.bloom": ("Bloom",),
+    "dedup.bloom_filter": ("BloomFilter",),
     "dedup.exact": ("Exact",),
     "dedup.find": ("find_duplicates",),
     "dedup.report": ("DuplicateReport",),
     "errors": (
+        "CapacityError",
         "ChangedSourceError",
         "ClosedError",
         "CorruptSourceError",
@@ -185,8 +191,11 @@ __all__ = [
     "ArrowOptions",
     "Batch",
     "BlockShuffle",
+    "Bloom",
+    "BloomFilter",
     "Bucketize",
     "Buckets",
+    "CapacityError",
     "Casefold",
     "Cast",
     "ChangedSourceError",

@@ -22,15 +22,14 @@ def edge_table(edges: Edges, preference: Preference, method: str) -> pl.DataFram
     """Lay out links by sample ids, in the order in which they are decided."""
     import polars as pl
 
-    order = np.lexsort((edges.winners, edges.losers))
-    return pl.DataFrame(
-        {
-            "id": preference.sample_ids(edges.losers[order]),
-            "preferred_id": preference.sample_ids(edges.winners[order]),
-            "method": pl.Series(np.where(edges.is_exact[order], EXACT, method), dtype=pl.String),
-            "score": edges.scores[order],
-            "is_same": edges.is_same[order],
-        }
+    columns = {name: getattr(edges, name) for name in ("losers", "winners", "scores", "is_same", "is_exact")}
+    table = pl.DataFrame(columns).sort("losers", "winners", maintain_order=True)
+    return table.select(
+        pl.Series("id", preference.sample_ids(table["losers"].to_numpy())),
+        pl.Series("preferred_id", preference.sample_ids(table["winners"].to_numpy())),
+        pl.when("is_exact").then(pl.lit(EXACT)).otherwise(pl.lit(method)).alias("method"),
+        pl.col("scores").alias("score"),
+        "is_same",
     )
 
 
@@ -59,6 +58,9 @@ def decide_pairs(edges: pl.DataFrame, keep: Keep) -> pl.DataFrame:
                 pl.col("id").alias("dropped_id"), pl.lit(None, pl.Int64).alias("kept_id"), "score", "method"
             )
         )
+    if _are_stars(edges):
+        columns = {"dropped_id": "id", "kept_id": "preferred_id", "score": "score", "method": "method"}
+        return edges.select(pl.col(old).alias(new) for new, old in columns.items()).sort("dropped_id")
     nodes, losers, winners = number_samples(edges)
     scores, is_same = edges["score"].to_numpy(), edges["is_same"].to_numpy()
     deciding = decide(losers, winners, scores, is_same, len(nodes))
@@ -75,6 +77,12 @@ def decide_pairs(edges: pl.DataFrame, keep: Keep) -> pl.DataFrame:
             "method": edges["method"].gather(chosen),
         }
     ).sort("dropped_id")
+
+
+def _are_stars(edges: pl.DataFrame) -> bool:
+    """Tell whether each sample is linked once, to one that stays: then there is nothing to decide."""
+    losers = edges["id"]
+    return losers.n_unique() == len(losers) and not edges["preferred_id"].is_in(losers.implode()).any()
 
 
 def number_samples(edges: pl.DataFrame) -> tuple[Ids, Ids, Ids]:
