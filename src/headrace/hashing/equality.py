@@ -37,10 +37,10 @@ def equal_values(first: pa.Array, second: pa.Array, name: str = "column") -> Fla
     first, second = _plain(first), _plain(second)
     arrays = arrays_of(first), arrays_of(second)
     first, second = unwrap(first), unwrap(second)
-    if arrays[0] is None or arrays[1] is None:
-        equal = _compare(form_of(first, name), form_of(second, name), name)
+    if arrays[0] is not None and arrays[1] is not None:
+        equal = _compare_arrays(arrays[0], arrays[1])
     else:
-        equal = _compare_arrays(*arrays)
+        equal = _compare(form_of(first, name), form_of(second, name), name)
     nulls = [column.is_null().to_numpy(zero_copy_only=False) for column in (first, second)]
     return np.where(nulls[0] | nulls[1], nulls[0] & nulls[1], equal)
 
@@ -88,19 +88,19 @@ def _compare_words(first: Words, second: Words) -> Flags:
 def _compare_lists(first: Lists, second: Lists, name: str) -> Flags:
     equal = first.lengths == second.lengths
     rows = np.flatnonzero(equal & (first.lengths > 0))
-    flat = [
+    members, others = (
         pc.call_function("list_flatten", [lists.column.take(pa.array(rows))]) for lists in (first, second)
-    ]
+    )
     offsets = np.append(0, np.cumsum(first.lengths[rows]))
-    equal[rows] = counts(~equal_values(*flat, name), offsets) == 0
+    equal[rows] = counts(~equal_values(members, others, name), offsets) == 0
     return equal
 
 
 def _compare_arrays(first: Arrays, second: Arrays) -> Flags:
     if first.layout != second.layout:
         return np.zeros(len(first.offsets) - 1, np.bool_)
-    numbers, holes = zip(*(_runs_of(arrays) for arrays in (first, second)), strict=True)
-    return _compare_runs(*numbers) & _compare_runs(*holes)
+    (numbers, holes), (other_numbers, other_holes) = _runs_of(first), _runs_of(second)
+    return _compare_runs(numbers, other_numbers) & _compare_runs(holes, other_holes)
 
 
 def _runs_of(arrays: Arrays) -> tuple[Runs, Runs]:
