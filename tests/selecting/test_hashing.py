@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from selecting_data import some
 
 from headrace.errors import SchemaError
-from headrace.hashing.columns import Kind, hash_column, hash_columns, hash_ids, keyed
+from headrace.hashing.columns import hash_column, hash_columns, hash_ids, keyed
+from headrace.hashing.forms import Kind
 from headrace.hashing.kernels import hash_bytes, hash_pairs, hash_words, reference
 
 # From the page of the algorithm and the readme of its Python binding.
@@ -245,7 +246,7 @@ def test_many_members_are_hashed_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
     """A row group of images is hashed some at a time, with the same result."""
     column = pa.array([[number] * (number % 5) for number in range(50)])
     whole = hash_column(column).tolist()
-    monkeypatch.setattr("headrace.hashing.columns._MOST_MEMBERS", 3)
+    monkeypatch.setattr("headrace.hashing.forms._MOST_MEMBERS", 3)
 
     assert hash_column(column).tolist() == whole
 

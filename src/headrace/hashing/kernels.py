@@ -32,6 +32,8 @@ _BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 _LIMB_ROWS = types.Array(types.uint32, 2, "C")
 _OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
 _OUT = types.Array(types.uint64, 1, "C")
+_EXPONENTS = types.Array(types.int64, 1, "C")
+_SIGNS = types.Array(types.boolean, 1, "C")
 
 
 @njit("uint64(uint64, uint64)", nogil=True, cache=True, inline="always")
@@ -148,26 +150,34 @@ def _divide_by_ten(digits: Any, used: Any, keep: Any) -> Any:
     return rest
 
 
-@njit(types.void(_LIMB_ROWS, types.int64, types.uint64, _OUT), nogil=True, cache=True)
-def _hash_decimals(limbs: Any, scale: Any, seed: Any, out: Any) -> None:
-    digits = np.empty(_LIMBS, np.uint32)
-    for row in range(out.size):
-        is_negative = limbs[row, _LIMBS - 1] >> np.uint32(31) == 1
-        carry, used = np.uint64(is_negative), 0
+@njit(types.void(_LIMB_ROWS, types.int64, _EXPONENTS, _SIGNS), nogil=True, cache=True)
+def _reduce_decimals(limbs: Any, scale: Any, exponents: Any, is_negative: Any) -> None:
+    for row in range(exponents.size):
+        digits = limbs[row]
+        is_negative[row] = digits[_LIMBS - 1] >> np.uint32(31) == 1
+        carry, used = np.uint64(is_negative[row]), 0
         for limb in range(_LIMBS):  # the magnitude: all bits turned over, and one added
-            digit = limbs[row, limb]
-            carry += np.uint64(~digit if is_negative else digit) & np.uint64(0xFFFFFFFF)
+            digit = digits[limb]
+            carry += np.uint64(~digit if is_negative[row] else digit) & np.uint64(0xFFFFFFFF)
             digits[limb] = np.uint32(carry & np.uint64(0xFFFFFFFF))
             carry >>= np.uint64(32)
             used = limb + 1 if digits[limb] else used
-        exponent = -scale if used else 0
+        exponents[row] = -scale if used else 0
         while used and _divide_by_ten(digits, used, False) == 0:
             _divide_by_ten(digits, used, True)
-            exponent += 1
+            exponents[row] += 1
             used -= np.int64(digits[used - 1] == 0)
-        state = _hash_pair(np.uint64(exponent), np.uint64(is_negative), seed)
+
+
+@njit(types.void(_WORDS, _SIGNS, _LIMB_ROWS, types.uint64, _OUT), nogil=True, cache=True)
+def _hash_decimals(exponents: Any, is_negative: Any, digits: Any, seed: Any, out: Any) -> None:
+    for row in range(out.size):
+        state = _hash_pair(exponents[row], np.uint64(is_negative[row]), seed)
+        used = _LIMBS
+        while used and digits[row, used - 1] == 0:
+            used -= 1
         for limb in range(used):
-            state = _hash_pair(state, np.uint64(digits[limb]), seed)
+            state = _hash_pair(state, np.uint64(digits[row, limb]), seed)
         out[row] = state
 
 
@@ -205,16 +215,27 @@ def hash_lists(members: Hashes, offsets: Offsets, seed: int) -> Hashes:
     return out
 
 
-def hash_decimals(limbs: NDArray[np.uint32], scale: int, seed: int) -> Hashes:
-    """Hash decimals by value, whatever their scale; releases the GIL.
+def reduce_decimals(limbs: NDArray[np.uint32], scale: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Leave only the magnitudes of decimals, without trailing zeros, in place; releases the GIL.
 
     Args:
         limbs: The unscaled whole numbers in two's complement, lowest limb first; shape [n, 8].
         scale: Digits behind the point.
-        seed: Of XXH64.
+
+    Returns:
+        The exponents of ten, 0 for the number 0, and which numbers are negative; both of shape [n].
     """
-    out = np.empty(len(limbs), np.uint64)
-    _hash_decimals(limbs, scale, np.uint64(seed), out)
+    exponents, is_negative = np.empty(len(limbs), np.int64), np.empty(len(limbs), np.bool_)
+    _reduce_decimals(limbs, scale, exponents, is_negative)
+    return exponents, is_negative
+
+
+def hash_decimals(
+    exponents: NDArray[np.int64], is_negative: NDArray[np.bool_], digits: NDArray[np.uint32], seed: int
+) -> Hashes:
+    """Hash decimals by what `reduce_decimals` makes of them; releases the GIL."""
+    out = np.empty(len(digits), np.uint64)
+    _hash_decimals(exponents.view(np.uint64), is_negative, digits, np.uint64(seed), out)
     return out
 
 
