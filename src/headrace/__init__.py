@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from headrace.dataset import Dataset
     from headrace.dedup.exact import Exact
     from headrace.dedup.find import find_duplicates
+    from headrace.dedup.grouping import Duplicates
+    from headrace.dedup.imagehash import ImageHash
+    from headrace.dedup.overlap import Overlap, overlap
     from headrace.dedup.report import DuplicateReport
+    from headrace.dedup.simhash import SimHash
     from headrace.errors import (
         ChangedSourceError,
         ClosedError,
@@ -104,7 +108,11 @@ _MODULES = {
     "dataset": ("Dataset",),
     "dedup.exact": ("Exact",),
     "dedup.find": ("find_duplicates",),
+    "dedup.grouping": ("Duplicates",),
+    "dedup.imagehash": ("ImageHash",),
+    "dedup.overlap": ("Overlap", "overlap"),
     "dedup.report": ("DuplicateReport",),
+    "dedup.simhash": ("SimHash",),
     "errors": (
         "ChangedSourceError",
         "ClosedError",
@@ -198,6 +206,7 @@ __all__ = [
     "DecodeImage",
     "DropConstant",
     "DuplicateReport",
+    "Duplicates",
     "Exact",
     "Executor",
     "Expression",
@@ -211,6 +220,7 @@ __all__ = [
     "Hdf5Options",
     "HeadraceError",
     "IdxOptions",
+    "ImageHash",
     "IncrementalPCA",
     "Index",
     "JsonLinesOptions",
@@ -232,6 +242,7 @@ __all__ = [
     "OneHotEncoder",
     "OptionError",
     "OrdinalEncoder",
+    "Overlap",
     "ParquetOptions",
     "ParseDates",
     "Pipeline",
@@ -253,6 +264,7 @@ __all__ = [
     "Serial",
     "Shard",
     "ShardCache",
+    "SimHash",
     "Source",
     "SourceError",
     "Sparse",
@@ -278,6 +290,7 @@ __all__ = [
     "from_polars",
     "mix",
     "open",
+    "overlap",
 ]
 
 
