@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from headrace.dedup.bloom_filter import BloomFilter
     from headrace.dedup.exact import Exact
     from headrace.dedup.find import find_duplicates
+    from headrace.dedup.grouping import Duplicates
+    from headrace.dedup.imagehash import ImageHash
+    from headrace.dedup.overlap import Overlap, overlap
     from headrace.dedup.report import DuplicateReport
+    from headrace.dedup.simhash import SimHash
     from headrace.errors import (
         CapacityError,
         ChangedSourceError,
@@ -111,7 +115,11 @@ _MODULES = {
     "dedup.bloom_filter": ("BloomFilter",),
     "dedup.exact": ("Exact",),
     "dedup.find": ("find_duplicates",),
+    "dedup.grouping": ("Duplicates",),
+    "dedup.imagehash": ("ImageHash",),
+    "dedup.overlap": ("Overlap", "overlap"),
     "dedup.report": ("DuplicateReport",),
+    "dedup.simhash": ("SimHash",),
     "errors": (
         "CapacityError",
         "ChangedSourceError",
@@ -213,6 +221,7 @@ __all__ = [
     "DuplicateReport",
     "DuplicateShareError",
     "DuplicateShareWarning",
+    "Duplicates",
     "Exact",
     "Executor",
     "Expression",
@@ -226,6 +235,7 @@ __all__ = [
     "Hdf5Options",
     "HeadraceError",
     "IdxOptions",
+    "ImageHash",
     "IncrementalPCA",
     "Index",
     "JsonLinesOptions",
@@ -247,6 +257,7 @@ __all__ = [
     "OneHotEncoder",
     "OptionError",
     "OrdinalEncoder",
+    "Overlap",
     "ParquetOptions",
     "ParseDates",
     "Pipeline",
@@ -268,6 +279,7 @@ __all__ = [
     "Serial",
     "Shard",
     "ShardCache",
+    "SimHash",
     "Source",
     "SourceError",
     "Sparse",
@@ -293,6 +305,7 @@ __all__ = [
     "from_polars",
     "mix",
     "open",
+    "overlap",
 ]
 
 

@@ -92,3 +92,16 @@ def to_pixels(image: Any, mode: str, size: tuple[int, int] | None = None) -> NDA
     except Exception as error:
         raise CorruptSourceError(f"the image is damaged or cut off: {error}") from error
     return array.reshape(*array.shape[:2], CHANNELS[mode])
+
+
+def to_grey(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Any:
+    """Return a small grey image of Pillow's, by its formula for grey and its Lanczos filter.
+
+    Args:
+        pixels: Shape [height, width, channels]: grey, RGB, or RGBA, whose alpha is dropped.
+        size: Height and width to resize to.
+    """
+    from PIL.Image import Resampling, fromarray
+
+    plain = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels[:, :, :3]
+    return fromarray(np.ascontiguousarray(plain)).convert("L").resize((size[1], size[0]), Resampling.LANCZOS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -44,21 +45,48 @@ class Content:
             object.__setattr__(self, "columns", _names("Content", self.columns))
 
 
-By = str | Sequence[str] | Content | None
-"""What makes samples belong together: a column, several, their contents, or nothing."""
+@runtime_checkable
+class Grouping(Protocol):
+    """Groups that are known already, so that nothing is read; printed, it says what makes a group.
+
+    Give it as `by=`, as `hr.Duplicates` is.
+    """
+
+    def check(self, dataset: Selectable) -> None:
+        """Refuse a data set with samples whose groups are not known.
+
+        Raises:
+            StateError: It has some.
+        """
+        ...
+
+    def hashes(self, ids: Ids) -> Hashes:
+        """Return a hash for each id that only samples of one group share, uint64 of the same shape.
+
+        Samples that stand alone have that of `hash_ids`.
+        """
+        ...
 
 
-def check_by(dataset: Selectable, by: By) -> tuple[str, ...] | Content | None:
-    """Return the columns that make a group, or refuse what cannot be one.
+By = str | Sequence[str] | Content | Grouping | None
+"""What makes samples belong together: a column, several, their contents, known groups, or nothing."""
+
+
+def check_by(dataset: Selectable, by: By) -> tuple[str, ...] | Content | Grouping | None:
+    """Return the columns or groups that samples are held together by, or refuse what cannot be one.
 
     Raises:
         OptionError: It names no column, or one twice.
         UnknownColumnError: A column is not there.
+        StateError: The groups of some samples are not known.
     """
     if by is None:
         return None
     if isinstance(by, Content):
         check_columns(dataset, by.columns or ())
+        return by
+    if isinstance(by, Grouping):
+        by.check(dataset)
         return by
     names = _names("by", by)
     check_columns(dataset, names)
@@ -75,6 +103,9 @@ def identify(dataset: Selectable, by: By, executor: Executor | None = None) -> I
     checked = check_by(dataset, by)
     if checked is None:
         yield from ((ids, hash_ids(ids)) for ids in stretches(dataset))
+        return
+    if isinstance(checked, Grouping):
+        yield from ((ids, checked.hashes(ids)) for ids in stretches(dataset))
         return
     is_content = isinstance(checked, Content)
     names = checked.columns or dataset.recipe.names or dataset.schema.names if is_content else checked

@@ -17,7 +17,7 @@ from headrace.planning.idset import join
 from headrace.planning.selection import Selection
 from headrace.selecting.base import Selectable
 from headrace.selecting.classes import read_classes
-from headrace.selecting.identity import By, Content, identify
+from headrace.selecting.identity import By, Content, Grouping, identify
 
 if TYPE_CHECKING:
     import polars as pl
@@ -176,6 +176,8 @@ def _count_classes(
 
 
 def _describe(by: By) -> str:
+    if isinstance(by, Grouping):
+        return str(by)
     if isinstance(by, Content):
         return "contents" if by.columns is None else f"contents of {_quoted(by.columns)}"
     return f"groups by {_quoted((by,) if isinstance(by, str) else by or ())}"

@@ -57,7 +57,8 @@ class SplitVerbs:
             shares: Name to share, instead of keywords.
             seed: Chooses which samples go where.
             by: A column, or several, whose equal values stay together, or `hr.Content()`, which keeps equal
-                samples together. A sample with a null in one of the columns stands alone, by its id.
+                samples together, or `hr.Duplicates(report)`, which keeps near copies together. A sample with
+                a null in one of the columns stands alone, by its id.
             stratify: A column whose classes each part gets its share of, to within one sample. With `by`,
                 as near as whole groups allow. Exact, so no promise holds when data is added.
             time: A column of times or numbers by whose values the parts follow each other. Equal values
@@ -73,6 +74,7 @@ class SplitVerbs:
         Raises:
             OptionError: An argument cannot be right, or a cut by time leaves a part empty.
             UnknownColumnError: A column is not there.
+            StateError: The report of `hr.Duplicates` is about other samples.
 
         Example:
             >>> import headrace as hr

@@ -1,0 +1,118 @@
+"""Texts whose SimHash codes are near each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from headrace.dedup.distances import BITS, check_distance, match_codes, signature_of
+from headrace.dedup.exact import KeySigner
+from headrace.dedup.method import Edges, MatchOptions, Signature, Signatures
+from headrace.dedup.plain_shingles import Unit, is_text, plain_text, shingles_of
+from headrace.errors import OptionError, SchemaError, check_whole
+
+
+@dataclass(frozen=True, slots=True)
+class SimSigner:
+    """Makes a code of 64 bits of each text, and a key of each that is too short for one.
+
+    Attributes:
+        ngram: How many tokens make a shingle.
+        unit: What a token is.
+    """
+
+    ngram: int
+    unit: Unit
+
+    def __call__(self, batch: pa.RecordBatch) -> Signature:
+        """Make the signatures of the texts that are not null."""
+        from headrace.dedup.distance_kernels import vote
+
+        (column,) = batch.columns
+        texts = plain_text(column)
+        hashes, lengths = shingles_of(texts, self.unit, self.ngram)
+        codes = vote(hashes, np.append(0, np.cumsum(lengths)))
+        is_short = lengths == 0
+        short = pa.RecordBatch.from_arrays([texts.filter(pa.array(is_short))], names=batch.schema.names)
+        rows = np.flatnonzero(column.is_valid()) if column.null_count else None
+        return signature_of(rows, codes, is_short, KeySigner()(short).arrays["keys"])
+
+
+@dataclass(frozen=True, slots=True)
+class SimHash:
+    r"""Texts are duplicates if their SimHash codes of 64 bits differ in few bits: cheap, and a rough measure.
+
+    Each text becomes the set of its shingles: every `ngram` words (`\w+`, lower-cased) or characters in a
+    row. A bit of its code is set if it is set in more than half of the shingles' hashes, so that texts with
+    nearly the same shingles have nearly the same code: at a cosine similarity c of their shingles, a bit
+    differs with probability acos(c) / pi (Charikar, Similarity estimation techniques from rounding
+    algorithms, STOC 2002). 64 bits and a distance of 3 are those of Manku, Jain and Das Sarma (Detecting
+    near-duplicates for web crawling, WWW 2007). Long texts that differ in a word or two are found; one word
+    in twenty is too much. `hr.MinHash` finds more, and verifies the similarity itself.
+
+    A pair is verified by its codes: its score is the share of equal bits, 1 - bits that differ / 64. Texts
+    with fewer tokens than a shingle are duplicates only if they are equal. Null is no duplicate of anything.
+
+    Attributes:
+        distance: In how many of the 64 bits two codes may differ, 0 to 10.
+        ngram: How many tokens make a shingle; 1 tells no order of words.
+        unit: What a token is, "word" or "char".
+
+    Raises:
+        OptionError: A setting cannot be right.
+
+    Example:
+        >>> import headrace as hr
+        >>> text = " ".join(f"word{number}" for number in range(300))
+        >>> ds = hr.from_arrays({"text": [text, "another text", text.upper() + "!", text + " more"]})
+        >>> hr.find_duplicates(ds, "text", hr.SimHash(distance=3)).pairs.rows()
+        [(2, 0, 1.0), (3, 0, 1.0)]
+    """
+
+    name: ClassVar[str] = "simhash"
+
+    distance: int = 3
+    ngram: int = 3
+    unit: Unit = "word"
+
+    def __post_init__(self) -> None:
+        check_distance(self.distance)
+        check_whole("ngram", self.ngram, least=1)
+        if self.unit not in ("word", "char"):
+            raise OptionError(f'`unit` must be "word" or "char", got {self.unit!r}')
+
+    @property
+    def threshold(self) -> float:
+        """The least score of a pair."""
+        return 1 - self.distance / BITS
+
+    def columns(self, schema: pa.Schema) -> tuple[str, ...]:
+        """Compare the only column of texts.
+
+        Raises:
+            OptionError: There is none, or there are several.
+        """
+        names = [field.name for field in schema if is_text(field.type)]
+        if len(names) != 1:
+            raise OptionError(f"`on` must name a column of texts, of which there are {len(names)}: {names}")
+        return (names[0],)
+
+    def signer(self, schema: pa.Schema) -> SimSigner:
+        """Make codes of a column of texts.
+
+        Raises:
+            OptionError: Several columns are to be compared.
+            SchemaError: The column holds no texts.
+        """
+        if len(schema) != 1:
+            raise OptionError(f"`hr.SimHash` compares one column of texts, got {schema.names}")
+        if not is_text(schema.field(0).type):
+            raise SchemaError(f"column `{schema.names[0]}` must hold texts, got {schema.field(0).type}")
+        return SimSigner(self.ngram, self.unit)
+
+    def match(self, signatures: Signatures, options: MatchOptions) -> Edges:
+        """Link texts whose codes are near."""
+        return match_codes(signatures, self.distance, options)
