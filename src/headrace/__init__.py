@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from headrace.dataset import Dataset
     from headrace.dedup.exact import Exact
     from headrace.dedup.find import find_duplicates
+    from headrace.dedup.minhash import MinHash
     from headrace.dedup.report import DuplicateReport
     from headrace.errors import (
         ChangedSourceError,
@@ -104,6 +105,7 @@ _MODULES = {
     "dataset": ("Dataset",),
     "dedup.exact": ("Exact",),
     "dedup.find": ("find_duplicates",),
+    "dedup.minhash": ("MinHash",),
     "dedup.report": ("DuplicateReport",),
     "errors": (
         "ChangedSourceError",
@@ -223,6 +225,7 @@ __all__ = [
     "Manifest",
     "MaxAbsScaler",
     "MemoryLimitError",
+    "MinHash",
     "MinMaxScaler",
     "MissingDependencyError",
     "MissingIndicator",
