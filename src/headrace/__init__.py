@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headrace.dedup.find import find_duplicates
     from headrace.dedup.grouping import Duplicates
     from headrace.dedup.imagehash import ImageHash
+    from headrace.dedup.minhash import MinHash
     from headrace.dedup.overlap import Overlap, overlap
     from headrace.dedup.report import DuplicateReport
     from headrace.dedup.simhash import SimHash
@@ -118,6 +119,7 @@ _MODULES = {
     "dedup.grouping": ("Duplicates",),
     "dedup.imagehash": ("ImageHash",),
     "dedup.overlap": ("Overlap", "overlap"),
+    "dedup.minhash": ("MinHash",),
     "dedup.report": ("DuplicateReport",),
     "dedup.simhash": ("SimHash",),
     "errors": (
@@ -248,6 +250,7 @@ __all__ = [
     "Manifest",
     "MaxAbsScaler",
     "MemoryLimitError",
+    "MinHash",
     "MinMaxScaler",
     "MissingDependencyError",
     "MissingIndicator",
