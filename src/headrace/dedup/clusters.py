@@ -57,7 +57,7 @@ def read_largest(
         .sort("size", "kept_id", descending=[True, False], maintain_order=True)
         .select(_OWN)
     )
-    if ranked.is_empty():
+    if ranked.is_empty() or not columns:
         return ranked
     chosen = Selection.of(ranked["sample_id"].sort().to_numpy(), dataset.manifest.total)
     names = {name: f"{name}_value" for name in columns if name in _OWN}
