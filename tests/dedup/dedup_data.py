@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -62,8 +62,8 @@ class NearNumbers:
         values = np.concatenate([part.arrays["values"] for part in parts])
         return link_near(ranks, values, self.threshold)
 
-    def lines(self) -> Sequence[str]:
-        return ["compares all with all"]
+    def describe(self) -> str:
+        return "compares all with all"
 
 
 def link_near(ranks: np.ndarray, values: np.ndarray, threshold: float) -> Edges:

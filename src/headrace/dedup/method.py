@@ -191,9 +191,9 @@ class SupportsThreshold(Protocol):
 
 
 @runtime_checkable
-class SupportsLines(Protocol):
+class SupportsDescribe(Protocol):
     """A method that tells more of itself than its settings, such as how much it finds."""
 
-    def lines(self) -> Sequence[str]:
-        """Return what reports print of it, line by line."""
+    def describe(self) -> str:
+        """Return what reports print of it, some lines."""
         ...

@@ -257,7 +257,7 @@ class DuplicateReport:
             ("samples", f"{search.samples:,}"),
             ("dropped", f"{self._decided.height:,} ({_percent(self.share)})"),
             ("found by", search.settings),
-            *(("", line) for line in search.lines),
+            *(("", line) for line in search.description.splitlines()),
             ("columns", ", ".join(names[:_MOST_COLUMNS]) + unseen),
             ("keep", keep),
         ]

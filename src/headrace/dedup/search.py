@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headrace.dedup.method import Method, SupportsLines, SupportsThreshold
+from headrace.dedup.method import Method, SupportsDescribe, SupportsThreshold
 from headrace.dedup.preference import Keep
 from headrace.selecting.base import Selectable
 
@@ -17,7 +17,7 @@ class Search:
         method: The method's name.
         settings: The method with its settings, as text.
         threshold: The least score that was looked for.
-        lines: What the method says of itself, for people.
+        description: What the method says of itself, some lines, or nothing.
         columns: What was compared.
         keep: Which of several duplicates is kept.
         priority: The column that tells it, or None.
@@ -29,7 +29,7 @@ class Search:
     method: str
     settings: str
     threshold: float
-    lines: tuple[str, ...]
+    description: str
     columns: tuple[str, ...]
     keep: Keep
     priority: str | None
@@ -47,7 +47,7 @@ class Search:
             method.name,
             repr(method),
             float(method.threshold) if isinstance(method, SupportsThreshold) else 1.0,
-            tuple(method.lines()) if isinstance(method, SupportsLines) else (),
+            method.describe() if isinstance(method, SupportsDescribe) else "",
             columns,
             *preference,
             chosen.count,

@@ -85,7 +85,7 @@ def _parsed(content: bytes) -> tuple[Search, pl.DataFrame]:
         if meta["version"] != _VERSION:
             raise ValueError(f"its version is {meta['version']!r}, and this headrace reads {_VERSION}")
         kept = meta["search"]
-        search = Search(**(kept | {"columns": tuple(kept["columns"]), "lines": tuple(kept["lines"])}))
+        search = Search(**(kept | {"columns": tuple(kept["columns"])}))
         table = file.read(columns=list(_COLUMNS))
     table.validate(full=True)
     edges = pl.DataFrame(table)
