@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Shelf:
 
     def has(self, key: str) -> bool:
         """Tell whether there is an entry, sound or not."""
-        return self._path(key).exists()
+        return os.path.exists(self._path(key))  # unlike a Path's method, it never raises
 
     def get(self, key: str, count: int) -> list[Signature] | None:
         """Return the signatures of a shard's row groups; None, with a warning, if they cannot be read."""
