@@ -102,6 +102,18 @@ def test_splits(tmp_path: Path) -> None:
     assert (tmp_path / "figure.svg").read_text() == (ROOT / "docs" / "class-shares.svg").read_text()
 
 
+def test_dedup() -> None:
+    """The documented duplicates are found, near ones at two thresholds, and none on two sides of a split."""
+    output = run(ROOT / "examples" / "dedup.py")
+
+    assert output.returncode == 0
+    assert "adult-train.parquet: 24 of 32,561\n" in output.stdout
+    assert "adult-test.parquet: 5 of 16,281\n" in output.stdout
+    assert "in little memory, the same: True" in output.stdout
+    assert "2,144 of 3,081 stay" in output.stdout
+    assert "split by duplicates: 0 % of the test texts" in output.stdout
+
+
 @pytest.fixture(scope="module")
 def demo() -> dict:
     done = run("-m", "headrace.cli", "demo", "--json")
