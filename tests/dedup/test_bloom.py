@@ -196,6 +196,23 @@ def test_nulls_are_never_found_unless_asked_for() -> None:
     assert equal.contains({"x": pa.nulls(2)}).tolist() == [True, True]
 
 
+def test_texts_are_made_alike_as_by_an_exact_search(tmp_path: Path) -> None:
+    """A filter normalises what is added and what is asked, also after it was saved."""
+    known = hr.BloomFilter(10, normalize=["casefold", "whitespace"])
+    known.add({"text": ["A  cat"]})
+    known.save(tmp_path / "known.bloom")
+    ds = hr.from_arrays({"text": ["A cat", "a  cat", "a dog"]})
+
+    assert hr.BloomFilter.load(tmp_path / "known.bloom").contains(ds.to_arrow()).tolist() == [
+        True,
+        True,
+        False,
+    ]
+    assert hr.find_duplicates(ds, method=hr.Bloom(normalize="casefold"), progress=False).pairs.height == 0
+    alike = hr.Bloom(normalize=["casefold", "whitespace"])
+    assert hr.find_duplicates(ds, method=alike, progress=False).pairs.rows() == [(1, 0, 1.0)]
+
+
 def test_what_cannot_be_compared_is_refused() -> None:
     """Not answered by "surely not": another kind of value, a column that is not there, no frame."""
     known = hr.BloomFilter(10)
@@ -222,6 +239,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
         {"error_rate": float("nan")},
         {"grow": "yes"},
         {"capacity": 10**18},
+        {"normalize": "upper"},
+        {"nulls_equal": 1},
     ],
     ids=str,
 )

@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from hypothesis import strategies as st
 
 import headrace as hr
 from headrace.dedup.deciding import decide_pairs, edge_table
-from headrace.dedup.group_kernels import group_records, link_records, split_records
-from headrace.dedup.groups import group_keys, match_keys
+from headrace.dedup.group_kernels import link_records, split_records
+from headrace.dedup.groups import match_keys
 from headrace.dedup.method import Edges, MatchOptions, Signed
 from headrace.dedup.preference import Preference
 from headrace.dedup.records import Layout, Records
@@ -104,7 +103,7 @@ def test_no_samples_and_one_key() -> None:
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=60), st.integers(0, 6), st.randoms()
 )
 def test_kernels_equal_plain_python(pairs: list[tuple[int, int]], bits: int, random: Any) -> None:
-    """Records are partitioned by the first bits, linked and grouped as plain Python does."""
+    """Records are partitioned by the first bits, and linked as plain Python does."""
     spread = [(first << 61 | second, second << 3) for first, second in pairs]
     keys = np.array(spread, np.uint64).reshape(-1, 2)
     ranks = np.array(random.sample(range(-200, 200), len(pairs)), np.int64)
@@ -119,29 +118,6 @@ def test_kernels_equal_plain_python(pairs: list[tuple[int, int]], bits: int, ran
 
     losers, winners = link_records(packed)
     assert set(zip(losers.tolist(), winners.tolist(), strict=True)) == expected(keys, ranks)
-    members, begins = group_records(packed)
-    groups = {tuple(members[a:b].tolist()) for a, b in pairwise(begins)}
-    by_key: dict[tuple[int, int], list[int]] = {}
-    for key, rank in zip(spread, ranks.tolist(), strict=True):
-        by_key.setdefault(key, []).append(rank)
-    assert groups == {tuple(sorted(ranks)) for ranks in by_key.values() if len(ranks) > 1}
-
-
-@pytest.mark.parametrize("memory_limit", [LITTLE, 1 << 30])
-def test_groups_hold_all_members(memory_limit: int) -> None:
-    """Groups are those of the links, rising within, and none is of one sample."""
-    keys, ranks = some_keys(8000, 5000), np.arange(8000)
-    options = MatchOptions(hr.Threads(2), memory_limit)
-    found: set[tuple[int, int]] = set()
-    with Records(Layout.plan(8000, memory_limit, 2)) as records:
-        records.add(keys, ranks)
-        for members, begins in group_keys(records, options):
-            for begin, end in pairwise(begins):
-                assert end - begin > 1
-                assert (np.diff(members[begin:end]) > 0).all()
-                found |= {(rank, members[begin]) for rank in members[begin + 1 : end].tolist()}
-
-    assert found == expected(keys, ranks)
 
 
 def test_records_come_back_whole_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

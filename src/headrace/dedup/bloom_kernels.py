@@ -97,7 +97,7 @@ def add_keys(keys: Keys, words: Words, hashes: int, room: int, is_known: Flags) 
     return _add(np.ascontiguousarray(keys), words, hashes, room, is_known)
 
 
-def test_keys(keys: Keys, words: Words, hashes: int, is_known: Flags) -> None:
+def find_keys(keys: Keys, words: Words, hashes: int, is_known: Flags) -> None:
     """Set `is_known` for keys that may have been added; releases the GIL."""
     _test(np.ascontiguousarray(keys), words, hashes, is_known)
 

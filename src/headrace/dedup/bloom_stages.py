@@ -187,7 +187,7 @@ class KeyFilter:
 
     @staticmethod
     def _ask(keys: Keys, stages: list[Stage], is_known: Flags) -> None:
-        from headrace.dedup.bloom_kernels import test_keys
+        from headrace.dedup.bloom_kernels import find_keys
 
         for stage in stages:
-            test_keys(keys, stage.words, stage.size.hashes, is_known)
+            find_keys(keys, stage.words, stage.size.hashes, is_known)
