@@ -185,6 +185,19 @@ def test_a_full_disk_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -
     assert "memory_limit" in str(it.value)
 
 
+def test_a_search_does_not_read_columns_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fingerprint of columns in memory takes longer than the search; it is made when it is needed."""
+
+    def fail(_: Any) -> str:
+        raise AssertionError("the columns are read for their fingerprint")
+
+    monkeypatch.setattr("headrace.sources.memory.identify", fail)
+    report = hr.find_duplicates(hr.from_polars(texts(100)), on="text", progress=False)
+    assert report.pairs.height > 0
+    with pytest.raises(AssertionError, match="fingerprint"):
+        report.save(tmp_path / "report.parquet")
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.integers(10, 40), st.integers(0, 9), max_size=20))
 def test_links_that_need_no_decision_are_taken_as_they_are(pairs: dict[int, int]) -> None:
