@@ -95,9 +95,10 @@ class Search:
             KeyError: A value is missing.
             TypeError: There is one that is not known, or of another type.
         """
-        own = dict(values)
+        own: dict[str, Any] = dict(values)
         compared = Compared(Fingerprints(own.pop("manifest"), own.pop("selection")))
-        return Search(**own | {"columns": tuple(own["columns"])}, compared=compared)
+        own["columns"] = tuple(own["columns"])
+        return Search(**own, compared=compared)
 
     def to_values(self) -> dict[str, Any]:
         """Return plain values for JSON."""
