@@ -31,13 +31,14 @@ format: $(STAMP) ## Format the code and mend what can be mended safely.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure streams, arrays, selections, indexes and components at full size; takes half an hour.
+bench: $(STAMP) ## Measure streams, arrays, selections, indexes, components and duplicates at full size; takes half an hour.
 	$(BIN)/python benchmarks/stream_parquet.py
 	$(BIN)/python benchmarks/arrays.py
 	$(BIN)/python benchmarks/indexes.py
 	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/reduce.py
+	$(BIN)/python benchmarks/dedup.py
 
 bench-short: $(STAMP) ## Measure all on little data.
 	$(BIN)/python benchmarks/stream_parquet.py --short
@@ -46,6 +47,7 @@ bench-short: $(STAMP) ## Measure all on little data.
 	$(BIN)/python benchmarks/selection.py --short
 	$(BIN)/python benchmarks/prepare.py --short
 	$(BIN)/python benchmarks/reduce.py --short
+	$(BIN)/python benchmarks/dedup.py --short
 
 soak: $(STAMP) ## Run the tests marked slow.
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -82,3 +82,21 @@ def test_components_are_measured(tmp_path: Path) -> None:
     found = json.loads(out.read_text())
     assert found["products"]["13 columns, float32, exact / BLAS"] > 0
     assert found["components"]["13 columns, fit by headrace, s"] > 0
+
+
+def test_finding_duplicates_is_measured(tmp_path: Path) -> None:
+    """The short form loses no text and leaves no copy; near pairs are those of at least the threshold."""
+    out = tmp_path / "out.json"
+    exact = ["headrace", "headrace_spilled", "headrace_bloom", "polars"]
+    chosen = ["--cases", *exact, "--near-cases", "headrace", "--data", tmp_path / "data"]
+    printed = measure(tmp_path, "dedup.py", *chosen, "--json", out)
+
+    found = json.loads(out.read_text())
+    for name in exact:
+        run = found["exact"][0][name]
+        assert (run["lost"], run["left"]) == (0, 0)
+        assert 17_000 < run["kept"] <= 18_000
+    near = found["near"][0]["headrace"]
+    assert near["precision"] == 1.0
+    assert near["recall"] > 0.9
+    assert "/polars" in printed

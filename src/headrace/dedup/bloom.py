@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from headrace.dedup.bloom_filter import keyed_by
+from headrace.dedup.bloom_filter import Normalize, keyed_by
 from headrace.dedup.bloom_stages import KeyFilter, stage_size
 from headrace.dedup.exact import KeySigner
 from headrace.dedup.groups import match_keys
@@ -48,7 +48,7 @@ class Bloom:
     error_rate: float = 0.01
     capacity: int | None = None
     grow: bool = True
-    normalize: str | None = None
+    normalize: Normalize = None
     nulls_equal: bool = False
 
     def __post_init__(self) -> None:

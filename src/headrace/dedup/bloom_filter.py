@@ -15,6 +15,7 @@ from headrace.dedup.bloom_stages import KeyFilter, Stage, stage_size
 from headrace.dedup.exact import Exact
 from headrace.dedup.find import On, compared
 from headrace.dedup.method import MatchOptions, Signature
+from headrace.dedup.normalizing import parse_normalize
 from headrace.dedup.preference import Preference
 from headrace.dedup.signing import DatasetSignatures
 from headrace.errors import CorruptSourceError, OptionError, SchemaError, UnknownColumnError
@@ -27,6 +28,7 @@ from headrace.sources.memory import MemorySource
 from headrace.tables import read_arrays, write_arrays
 
 Flags = NDArray[np.bool_]
+Normalize = str | Sequence[str] | None
 
 _FORMAT = "headrace bloom filter"
 _VERSION = 1
@@ -60,7 +62,7 @@ class BloomFilter:
         grow: bool = True,
         *,
         columns: Sequence[str] | None = None,
-        normalize: str | None = None,
+        normalize: Normalize = None,
         nulls_equal: bool = False,
     ) -> None:
         """Make an empty filter.
@@ -92,7 +94,7 @@ class BloomFilter:
         capacity: int | None = None,
         grow: bool = True,
         *,
-        normalize: str | None = None,
+        normalize: Normalize = None,
         nulls_equal: bool = False,
         executor: Executor | None = None,
         progress: Progress = True,
@@ -210,7 +212,7 @@ class BloomFilter:
             "capacity": keys.capacity,
             "error_rate": keys.error_rate,
             "grow": keys.grow,
-            "normalize": self._normalize,
+            "normalize": list(parse_normalize(self._exact.normalize)),
             "nulls_equal": self._exact.nulls_equal,
             "columns": self._columns,
             "kinds": self._kinds,
@@ -251,10 +253,6 @@ class BloomFilter:
             ) from error
         return made
 
-    @property
-    def _normalize(self) -> str | None:
-        return getattr(self._exact, "normalize", None)
-
     def _sign(self, batch: pa.RecordBatch) -> Signature:
         fields = self._fields(batch.schema)
         return self._exact.signer(fields)(batch.select(fields.names))
@@ -283,13 +281,13 @@ class BloomFilter:
                 self._kinds.setdefault(field.name, _kind(field.type))
 
 
-def keyed_by(normalize: str | None, nulls_equal: bool) -> Exact:
+def keyed_by(normalize: Normalize, nulls_equal: bool) -> Exact:
     """Return the exact search that makes the keys.
 
     Raises:
         OptionError: A setting cannot be right.
     """
-    return Exact(nulls_equal=nulls_equal)
+    return Exact(normalize=normalize, nulls_equal=nulls_equal)
 
 
 def as_batch(frame: Any) -> pa.RecordBatch:

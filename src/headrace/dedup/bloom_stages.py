@@ -23,9 +23,12 @@ _TIGHTENING, _GROWTH = 0.5, 2  # of the error rate and of the capacity, from one
 class StageSize:
     """Size of a Bloom filter.
 
-    With k bits a key, n keys and m bits, a key that was not added is taken for one that was with the
-    probability (1 - exp(-k n / m))^k (Bloom, 1970; Broder and Mitzenmacher, Network Applications of Bloom
-    Filters, 2004). It is least at k = -log2 of it.
+    A key that was not added is taken for one that was with the probability p = f^k, where k is the number of
+    bits of a key, and f the share of all m bits that are set (Bloom, Space/Time Trade-offs in Hash Coding,
+    1970). After n keys, f = 1 - exp(-k n / m), so that p is least at k = -log2 p (Broder and Mitzenmacher,
+    Network Applications of Bloom Filters, 2004). Here n counts only keys that set a further bit, which set
+    k (1 - f) / (1 - f^k) of them on average; so m = k n / (f + f^2 / 2 + ... + f^k / k), the first terms
+    of the series of -ln(1 - f).
 
     Attributes:
         capacity: The most keys.
@@ -35,7 +38,7 @@ class StageSize:
 
     Example:
         >>> StageSize.of(1_000_000, 0.01)
-        StageSize(capacity=1000000, error_rate=0.01, hashes=7, bits=9592960)
+        StageSize(capacity=1000000, error_rate=0.01, hashes=7, bits=9608896)
     """
 
     capacity: int
@@ -47,7 +50,8 @@ class StageSize:
     def of(capacity: int, error_rate: float) -> StageSize:
         """Choose the number of bits for a capacity and an error rate."""
         hashes = max(round(-math.log2(error_rate)), 1)
-        bits = math.ceil(-hashes * capacity / math.log1p(-(error_rate ** (1 / hashes))))
+        fill = error_rate ** (1 / hashes)
+        bits = math.ceil(hashes * capacity / sum(fill**term / term for term in range(1, hashes + 1)))
         return StageSize(capacity, error_rate, hashes, max(-(-bits // 64) * 64, _LEAST_BITS))
 
     @property
@@ -183,7 +187,7 @@ class KeyFilter:
 
     @staticmethod
     def _ask(keys: Keys, stages: list[Stage], is_known: Flags) -> None:
-        from headrace.dedup.bloom_kernels import test_keys
+        from headrace.dedup.bloom_kernels import find_keys
 
         for stage in stages:
-            test_keys(keys, stage.words, stage.size.hashes, is_known)
+            find_keys(keys, stage.words, stage.size.hashes, is_known)

@@ -83,30 +83,6 @@ def _link(records: Any, slots: Any, losers: Any, winners: Any) -> Any:
     return found
 
 
-@njit(types.int64(_RECORDS, _SLOTS, _OUT, _OUT, _OUT), nogil=True, cache=True)
-def _group(records: Any, slots: Any, homes: Any, sizes: Any, members: Any) -> Any:
-    for row in range(records.shape[0]):
-        slot = _slot_of(records, row, slots)
-        if slots[slot] < 0:
-            slots[slot] = row
-        homes[row] = slots[slot]  # the first record of the same key
-        sizes[homes[row]] += 1
-    groups = total = 0
-    for row in range(records.shape[0]):
-        size = sizes[row]
-        sizes[row] = -1
-        if size > 1:
-            sizes[row] = total
-            total += size
-            groups += 1
-    for row in range(records.shape[0]):
-        place = sizes[homes[row]]
-        if place >= 0:
-            members[place] = np.int64(records[row, 2])
-            sizes[homes[row]] = place + 1
-    return groups
-
-
 def split_records(parts: Sequence[tuple[Keys, Ranks]], bits: int) -> tuple[Packed, Ranks]:
     """Lay records out by the first bits of their keys, and within a partition in the order of their coming.
 
@@ -143,31 +119,6 @@ def link_records(records: Packed) -> Pairs:
     return losers[:found].copy(), winners[:found].copy()
 
 
-def group_records(records: Packed) -> tuple[Ranks, Ranks]:
-    """Group records of the same key; those whose key is theirs alone are left out; releases the GIL.
-
-    Args:
-        records: Key and rank, uint64 of shape [n, 3].
-
-    Returns:
-        The ranks, group by group, rising within each; and where each group begins, then their number.
-    """
-    count = len(records)
-    homes, sizes = np.empty(count, np.int64), np.zeros(count, np.int64)
-    members = np.empty(count, np.int64)
-    groups = _group(records, _slots(count), homes, sizes, members)
-    ends = np.sort(sizes[sizes >= 0])  # each group's place has moved on to its end
-    offsets = np.zeros(groups + 1, np.int64)
-    offsets[1:] = ends
-    members = members[: offsets[-1]]
-    owners = np.repeat(np.arange(groups), np.diff(offsets))
-    return members[np.lexsort((members, owners))], offsets
-
-
-def table_slots(count: int) -> int:
-    """Slots of a table for so many records: a power of two, so that at most two thirds are taken."""
-    return 1 << max(count + count // 2, 1).bit_length()
-
-
 def _slots(count: int) -> NDArray[np.int32]:
-    return np.full(table_slots(count), -1, np.int32)
+    """Make a table of a power of two slots, of which at most two thirds will be taken."""
+    return np.full(1 << max(count + count // 2, 1).bit_length(), -1, np.int32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,7 @@ def write_report(path: Path, search: Search, edges: pl.DataFrame, decided: pl.Da
     meta = {
         "kind": _KIND,
         "version": _VERSION,
-        "search": asdict(search),
+        "search": search.to_values(),
         "digest": _digest(search, edges),
     }
     # Without Arrow's own schema, every byte of the file is either looked at or of no effect.
@@ -85,7 +84,7 @@ def _parsed(content: bytes) -> tuple[Search, pl.DataFrame]:
         if meta["version"] != _VERSION:
             raise ValueError(f"its version is {meta['version']!r}, and this headrace reads {_VERSION}")
         kept = meta["search"]
-        search = Search(**(kept | {"columns": tuple(kept["columns"])}))
+        search = Search.from_values(kept)
         table = file.read(columns=list(_COLUMNS))
     table.validate(full=True)
     edges = pl.DataFrame(table)
@@ -98,4 +97,4 @@ def _parsed(content: bytes) -> tuple[Search, pl.DataFrame]:
 
 
 def _digest(search: Search, edges: pl.DataFrame) -> str:
-    return digest(_KIND, _VERSION, asdict(search), edges.drop("method"), edges["method"] == EXACT)
+    return digest(_KIND, _VERSION, search.to_values(), edges.drop("method"), edges["method"] == EXACT)
