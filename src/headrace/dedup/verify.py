@@ -63,10 +63,12 @@ def _hold(ranks: Ranks, signatures: Signatures, options: MatchOptions, plain: Pl
     """Read values until memory is full."""
     found: list[Ranks] = []
     batches: list[pa.RecordBatch] = []
-    for some, batch in signatures.values(ranks):
+    size = 0
+    for some, values in signatures.values(ranks):
         found.append(some)
-        batches.append(plain(batch))
-        if sum(batch.nbytes for batch in batches) >= options.memory_limit:
+        batches.append(plain(values))
+        size += batches[-1].nbytes
+        if size >= options.memory_limit:
             break
     held = np.concatenate(found)
     order = np.argsort(held)

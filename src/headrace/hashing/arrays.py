@@ -66,8 +66,8 @@ def arrays_of(column: pa.Array) -> Arrays | None:
     flat, holes = _flatten(pc.call_function("list_flatten", [column]), sizes)
     numbers = _numbers(flat, holes)
     each = int(np.prod(sizes, dtype=np.int64))
-    is_plain = order == tuple(range(len(order)))
-    layout = f"{kind} {(*shape, *sizes)} {() if is_plain else order}"
+    order = () if order == tuple(range(len(order))) else order
+    layout = f"{np.dtype(kind.to_pandas_dtype()).name} {[*shape, *sizes]} {[*order]}"
     return Arrays(layout, numbers, np.append(0, np.cumsum(lengths_of(column)) * each), holes)
 
 
