@@ -192,7 +192,7 @@ def _images(column: pa.Array, name: str, rows: NDArray[np.int64]) -> Iterator[Pi
             with open_image(memoryview(value.as_buffer()).cast("B")) as image:
                 pixels = to_pixels(image, "RGB")
         except HeadraceError as error:
-            raise UndecodableError.at((int(row),), f"column `{name}`, row {row}", error) from error
+            raise UndecodableError.at((int(row),), f"column `{name}`", error) from error
         yield pixels
 
 

@@ -50,8 +50,9 @@ class SimHash:
     nearly the same shingles have nearly the same code: at a cosine similarity c of their shingles, a bit
     differs with probability acos(c) / pi (Charikar, Similarity estimation techniques from rounding
     algorithms, STOC 2002). 64 bits and a distance of 3 are those of Manku, Jain and Das Sarma (Detecting
-    near-duplicates for web crawling, WWW 2007). Long texts that differ in a word or two are found; one word
-    in twenty is too much. `hr.MinHash` finds more, and verifies the similarity itself.
+    near-duplicates for web crawling, WWW 2007). With one word replaced, about half of the texts of 100
+    words are found, 4 of 5 of 300 words and 19 of 20 of 600 words. `hr.MinHash` finds more, and verifies the
+    similarity itself.
 
     A pair is verified by its codes: its score is the share of equal bits, 1 - bits that differ / 64. Texts
     with fewer tokens than a shingle are duplicates only if they are equal. Null is no duplicate of anything.
@@ -75,7 +76,7 @@ class SimHash:
     name: ClassVar[str] = "simhash"
 
     distance: int = 3
-    ngram: int = 3
+    ngram: int = 2
     unit: Unit = "word"
 
     def __post_init__(self) -> None:
