@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import pytest
 from distance_data import cut, edited, long_text, some
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import headrace as hr
 
 FEW = st.lists(st.sampled_from(["a", "b", "c", "d", None]), max_size=12)
-EXACT: list[Any] = [hr.Exact(), hr.SimHash(), None]
+EXACT: list[Any] = [None, hr.Exact(verify=True), hr.Bloom(), hr.MinHash(), hr.SimHash()]
 
 
 def check_ids(found: hr.Overlap, train: set[int], test: set[int], samples: int) -> None:
@@ -85,6 +87,50 @@ def test_similar_samples_are_those_of_all_with_all(distance: int, seed: int) -> 
     check_ids(found, {one for one, _ in near}, {other for _, other in near}, 40)
 
 
+def shingles_of(text: str) -> set[tuple[str, ...]]:
+    words = text.split()
+    return {tuple(words[place : place + 3]) for place in range(len(words) - 2)}
+
+
+def test_texts_of_shared_shingles_are_those_of_all_with_all() -> None:
+    """MinHash: every pair of train and test at the threshold, by the sets of shingles themselves."""
+    random = np.random.default_rng(0)
+    texts = [long_text(60, number) for number in range(12)]
+    every = texts + [edited(text, 1 + number % 2, number) for number, text in enumerate(texts)]
+    sides = [random.choice(every, 40).tolist() for _ in range(2)]
+
+    found = hr.overlap(*(cut({"text": side}) for side in sides), hr.MinHash(0.7, ngram=3))
+
+    sets, others = ([shingles_of(text) for text in side] for side in sides)
+    near = {
+        (one, other): len(sets[one] & others[other]) / len(sets[one] | others[other])
+        for one, other in product(range(40), range(40))
+    }
+    near = {pair: score for pair, score in near.items() if score >= 0.7}
+    firsts = {pair: score for pair, score in near.items() if sets.index(sets[pair[0]]) == pair[0]}
+    assert {(one, other): score for one, other, score in found.pairs.rows()} == pytest.approx(firsts)
+    assert 0 < sum(score < 1 for score in firsts.values()) < len(firsts)
+    check_ids(found, {one for one, _ in near}, {other for _, other in near}, 40)
+
+
+def test_images_are_compared_however_they_are_held() -> None:
+    """Encoded images with arrays of another size, by what they show."""
+    random = np.random.default_rng(1)
+    images = [
+        Image.fromarray(random.integers(0, 256, (6, 8), np.uint8)).resize((96, 72), Image.Resampling.BICUBIC)
+        for _ in range(6)
+    ]
+    files = [io.BytesIO() for _ in images]
+    for image, file in zip(images, files, strict=True):
+        image.save(file, "PNG")
+    train = hr.from_arrays({"image": np.stack([np.asarray(image.resize((48, 36))) for image in images[:4]])})
+    test = hr.from_arrays({"image": [file.getvalue() for file in files[2:]]})
+
+    found = hr.overlap(train, test, hr.ImageHash(distance=4))
+
+    assert [row[:2] for row in found.pairs.rows()] == [(2, 0), (3, 1)]
+
+
 def test_a_repeat_within_test_is_listed_with_what_is_similar_to_the_other() -> None:
     """Two equal test samples, a train sample that is merely similar to them: both are listed."""
     text = long_text(600, 0)
@@ -147,7 +193,8 @@ WIDE = {
     "floats": ([1.0, 2.0], pa.float32(), pa.float64()),
     "texts": (["x", "y"], pa.dictionary(pa.int8(), pa.string()), pa.string_view()),
     "bytes": ([b"x", b"y"], pa.binary(), pa.binary(1)),
-    "lists": ([[1], [2]], pa.list_(pa.int8()), pa.large_list(pa.int64())),
+    "lists": ([[1], [2]], pa.list_(pa.int8()), pa.large_list(pa.int8())),
+    "lists of texts": ([["x"], ["y"]], pa.list_(pa.string()), pa.large_list(pa.string_view())),
     "instants": ([0, 10**9], pa.timestamp("ms"), pa.timestamp("ns")),
     "structs": ([{"a": 1}, {"a": 2}], pa.struct({"a": pa.int8()}), pa.struct({"a": pa.int16()})),
 }
@@ -176,6 +223,11 @@ def test_data_sets_that_do_not_fit_are_refused() -> None:
         hr.overlap(whole, lists)
     with pytest.raises(hr.SchemaError, match=r"list<.*double>"):
         hr.overlap(lists, hr.from_arrow(pa.table({"x": pa.array([[1.0]])})))
+    with pytest.raises(hr.SchemaError, match=r"list<.*int8>"):
+        hr.overlap(lists, hr.from_arrow(pa.table({"x": pa.array([[1]], pa.list_(pa.int8()))})))
+    shapes = [hr.from_arrays({"x": np.zeros((1, *shape), np.uint8)}) for shape in ((2, 3), (2, 4))]
+    with pytest.raises(hr.SchemaError, match=r"shape=\[2,3\].* in train and .*shape=\[2,4\]"):
+        hr.overlap(*shapes)
     with pytest.raises(hr.UnknownColumnError, match="no column `x`"):
         hr.overlap(whole, hr.from_arrays({"y": [1]}))
     with pytest.raises(hr.OptionError, match="data set, got DataFrame"):

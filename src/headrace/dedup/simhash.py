@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,23 +10,27 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.dedup.distances import BITS, check_distance, match_codes, signature_of
-from headrace.dedup.exact import KeySigner
 from headrace.dedup.method import Edges, MatchOptions, Signature, Signatures
-from headrace.dedup.plain_shingles import Unit, is_text, plain_text, shingles_of
+from headrace.dedup.shingles import Unit, is_text, plain_text, shingles_of
 from headrace.errors import OptionError, SchemaError, check_whole
+from headrace.hashing.keys import row_keys
 
 
 @dataclass(frozen=True, slots=True)
 class SimSigner:
-    """Makes a code of 64 bits of each text, and a key of each that is too short for one.
+    r"""Makes a code of 64 bits of each text, and a key of each that is too short for one.
 
     Attributes:
         ngram: How many tokens make a shingle.
         unit: What a token is.
+        unicode: The version of Unicode by which Python tells `\w` and white space.
+        version: Of the codes.
     """
 
     ngram: int
     unit: Unit
+    unicode: str = unicodedata.unidata_version
+    version: int = 1
 
     def __call__(self, batch: pa.RecordBatch) -> Signature:
         """Make the signatures of the texts that are not null."""
@@ -36,9 +41,9 @@ class SimSigner:
         hashes, lengths = shingles_of(texts, self.unit, self.ngram)
         codes = vote(hashes, np.append(0, np.cumsum(lengths)))
         is_short = lengths == 0
-        short = pa.RecordBatch.from_arrays([texts.filter(pa.array(is_short))], names=batch.schema.names)
+        keys, _ = row_keys([texts.filter(pa.array(is_short))], ["text"])
         rows = np.flatnonzero(column.is_valid()) if column.null_count else None
-        return signature_of(rows, codes, is_short, KeySigner()(short).arrays["keys"])
+        return signature_of(rows, codes, is_short, keys)
 
 
 @dataclass(frozen=True, slots=True)
