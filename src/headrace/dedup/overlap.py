@@ -42,6 +42,14 @@ class Overlap:
         train_samples: How many train samples were compared.
         test_samples: How many test samples were compared.
         method: The method with its settings, as text.
+
+    Example:
+        >>> import headrace as hr
+        >>> train, test = hr.from_arrays({"x": [1, 2, 2]}), hr.from_arrays({"x": [2, 3]})
+        >>> print(hr.overlap(train, test))
+        test      1 of 2 samples (50.0 %) have a duplicate in train
+        train     2 of 3 samples (66.7 %) have a duplicate in test
+        found by  Exact(normalize=None, nulls_equal=False, verify=False)
     """
 
     pairs: pl.DataFrame
