@@ -8,7 +8,6 @@ Das Sarma, Detecting near-duplicates for web crawling, WWW 2007).
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from headrace.dedup.distance_kernels import CROWDED, NEIGHBOURS, link
 from headrace.dedup.groups import match_keys
+from headrace.dedup.growing import GrowingArrays
 from headrace.dedup.method import Edges, MatchOptions, Ranks, Rows, Signature, Signatures, Signed
 from headrace.errors import OptionError, check_whole
 
@@ -69,14 +69,24 @@ def match_codes(signatures: Signatures, distance: int, options: MatchOptions) ->
     Samples of equal code are linked to the preferred one of them, and only that one to others. Samples
     that are told by equality are linked by their keys.
     """
-    found = _collect(signatures, options.memory_limit)
-    exact = match_keys(found.exact, options) if len(found.exact.ranks) else Edges.concat([])
-    if not len(found.codes):
-        return exact
-    same, codes, ranks = _collapse(found.codes, found.ranks, options.memory_limit)
-    if distance == 0:
-        return Edges.concat([exact, same])
-    return Edges.concat([exact, same, _link_similar(codes, ranks, distance, options)])
+    with GrowingArrays(options.memory_limit // 2) as arrays:
+        for signed in signatures:
+            is_exact = signed.arrays["is_exact"]
+            arrays.append(
+                {
+                    "codes": signed.arrays["codes"][~is_exact],
+                    "ranks": signed.ranks[~is_exact],
+                    "keyed": signed.ranks[is_exact],
+                    "keys": signed.arrays["keys"],
+                }
+            )
+        found = arrays.finish()
+        if not found:
+            return Edges.concat([])
+        exact = match_keys(Keyed(found["keyed"], found["keys"]), options)
+        same, codes, ranks = _collapse(found["codes"], found["ranks"], options.memory_limit)
+        similar = [] if distance == 0 else [_link_similar(codes, ranks, distance, options)]
+        return Edges.concat([exact, same, *similar])
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,48 +117,9 @@ class Keyed:
         raise NotImplementedError
 
 
-@dataclass(frozen=True, eq=False)
-class _Collected:
-    codes: Codes
-    ranks: Ranks
-    exact: Keyed
-
-
-def _collect(signatures: Signatures, limit: int) -> _Collected:
-    """Lay out all codes in a row, in memory or in files that vanish with the arrays."""
-    count = signatures.count
-    in_files = 16 * count > limit // 4
-    codes, ranks = _allocate(count, np.uint64, in_files), _allocate(count, np.int64, in_files)
-    keys, exact_ranks = _allocate(2 * count, np.uint64, in_files), _allocate(count, np.int64, in_files)
-    coded = keyed = 0
-    for signed in signatures:
-        is_exact = signed.arrays["is_exact"]
-        here = signed.ranks[~is_exact]
-        codes[coded : coded + len(here)] = signed.arrays["codes"][~is_exact]
-        ranks[coded : coded + len(here)] = here
-        coded += len(here)
-        here = signed.ranks[is_exact]
-        exact_ranks[keyed : keyed + len(here)] = here
-        keys[2 * keyed : 2 * (keyed + len(here))] = signed.arrays["keys"].reshape(-1)
-        keyed += len(here)
-    codes, ranks = codes[:coded], ranks[:coded]
-    if not in_files and (np.diff(ranks) < 0).any():
-        order = np.argsort(ranks)
-        codes, ranks = codes[order], ranks[order]
-    return _Collected(codes, ranks, Keyed(exact_ranks[:keyed], keys[: 2 * keyed].reshape(-1, 2)))
-
-
-def _allocate(count: int, dtype: Any, in_file: bool) -> NDArray[Any]:
-    """Make room for numbers; what is not written takes neither memory nor disk."""
-    if not in_file:
-        return np.empty(count, dtype)
-    with tempfile.TemporaryFile() as file:  # the mapping keeps it
-        return np.memmap(file, dtype, "w+", shape=(count,))
-
-
 def _collapse(codes: Codes, ranks: Ranks, limit: int) -> tuple[Edges, Codes, Ranks]:
     """Link samples of equal code, and return the codes without repeats and the preferred sample of each."""
-    parts = ceil(_BYTES_PER_CODE * len(codes) / limit)
+    parts = max(ceil(_BYTES_PER_CODE * len(codes) / limit), 1)
     edges: list[Edges] = []
     is_first = np.zeros(len(codes), np.bool_)
     for part in range(parts):
@@ -234,7 +205,10 @@ class _Found:
 def _link_similar(codes: Codes, ranks: Ranks, distance: int, options: MatchOptions) -> Edges:
     """Link codes, none of them twice, that differ in at most so many bits."""
     threads = getattr(options.threads, "count", 1)
-    parts = ceil(threads * _BYTES_PER_CODE * len(codes) / options.memory_limit)
+    parts = max(ceil(threads * _BYTES_PER_CODE * len(codes) / options.memory_limit), 1)
+    if parts == 1 and (np.diff(ranks) < 0).any():
+        order = np.argsort(ranks)
+        codes, ranks = codes[order], ranks[order]
     tasks = product(groupings(len(codes), distance), range(parts))
     find = partial(_find, codes, ranks, distance, parts)
     found = list(options.threads.map(find, tasks))

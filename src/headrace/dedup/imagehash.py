@@ -12,9 +12,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.dedup.distances import BITS, check_distance, match_codes, signature_of
-from headrace.dedup.exact import KeySigner
 from headrace.dedup.method import Edges, MatchOptions, Signature, Signatures
 from headrace.errors import HeadraceError, MissingDependencyError, OptionError, SchemaError, UndecodableError
+from headrace.hashing.keys import row_keys
 from headrace.images import check_pillow, open_image, to_grey, to_pixels
 from headrace.prepare.tensors import tensor_shape, tensor_values
 
@@ -33,9 +33,11 @@ class ImageSigner:
 
     Attributes:
         algorithm: Which hash.
+        version: Of the rule by which an image shows too little.
     """
 
     algorithm: Algorithm
+    version: int = 1
 
     def __call__(self, batch: pa.RecordBatch) -> Signature:
         """Make the signatures of the images that are not null.
@@ -52,8 +54,7 @@ class ImageSigner:
             codes[place], is_plain[place] = self._code(pixels)
             if is_plain[place]:
                 contents.append(_content(pixels))
-        plain = pa.RecordBatch.from_arrays([pa.array(contents, pa.large_binary())], names=["image"])
-        keys = KeySigner()(plain).arrays["keys"]
+        keys, _ = row_keys([pa.array(contents, pa.large_binary())], ["image"])
         return signature_of(None if len(rows) == batch.num_rows else rows, codes, is_plain, keys)
 
     def _code(self, pixels: Pixels) -> tuple[np.uint64, bool]:
@@ -192,7 +193,7 @@ def _images(column: pa.Array, name: str, rows: NDArray[np.int64]) -> Iterator[Pi
             with open_image(memoryview(value.as_buffer()).cast("B")) as image:
                 pixels = to_pixels(image, "RGB")
         except HeadraceError as error:
-            raise UndecodableError.at((int(row),), f"column `{name}`, row {row}", error) from error
+            raise UndecodableError.at((int(row),), f"column `{name}`", error) from error
         yield pixels
 
 

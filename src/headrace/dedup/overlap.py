@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from headrace.dedup.exact import Exact
 from headrace.dedup.find import FindOptions, On, compared, sign
-from headrace.dedup.method import Edges, Method
+from headrace.dedup.method import Edges, Method, SupportsThreshold
 from headrace.dedup.preference import Preference
 from headrace.dedup.signing import JoinedSignatures
 from headrace.errors import SchemaError
 from headrace.execution.executors import Executor
 from headrace.execution.progress import Progress
+from headrace.hashing.arrays import arrays_of
 from headrace.selecting.base import Selectable
 from headrace.selecting.stored import Cache
 
@@ -41,6 +42,14 @@ class Overlap:
         train_samples: How many train samples were compared.
         test_samples: How many test samples were compared.
         method: The method with its settings, as text.
+
+    Example:
+        >>> import headrace as hr
+        >>> train, test = hr.from_arrays({"x": [1, 2, 2]}), hr.from_arrays({"x": [2, 3]})
+        >>> print(hr.overlap(train, test))
+        test      1 of 2 samples (50.0 %) have a duplicate in train
+        train     2 of 3 samples (66.7 %) have a duplicate in test
+        found by  Exact(normalize=None, nulls_equal=False, verify=False)
     """
 
     pairs: pl.DataFrame
@@ -110,7 +119,8 @@ def overlap(  # noqa: PLR0913  each is one word of the contract
     chosen = Exact() if method is None else method
     columns = compared(train, on, chosen)
     compared(test, columns, chosen)
-    check_kinds(train.schema, test.schema, columns)
+    if not isinstance(chosen, SupportsThreshold):  # the others know what is like what
+        check_kinds(train.schema, test.schema, columns)
     options = FindOptions(executor, cache, memory_limit, progress)
     offset = train.manifest.total  # train samples come first, and so are the preferred ones
     signatures = (
@@ -137,7 +147,10 @@ def check_kinds(train: pa.Schema, test: pa.Schema, columns: tuple[str, ...]) -> 
 
 
 def _kind(kind: pa.DataType) -> object:
-    """Return what is equal for types whose values can be equal."""
+    """Return what is equal for types whose values can be equal, as `headrace.hashing` compares them."""
+    arrays = arrays_of(pa.nulls(0, kind))
+    if arrays is not None:
+        return arrays.layout
     if isinstance(kind, pa.BaseExtensionType):
         return _kind(kind.storage_type)
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):

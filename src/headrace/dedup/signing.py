@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from headrace.dedup.method import MatchOptions, Ranks, Signature, Signed, Signer
 from headrace.dedup.preference import Preference
 from headrace.dedup.shelf import Shelf, entry_key
+from headrace.errors import UndecodableError
 from headrace.execution.executors import Threads
 from headrace.execution.progress import Progress, follow
 from headrace.execution.recipe import Recipe, guarded, needs_ids
@@ -144,7 +145,16 @@ class JoinedSignatures:
 
 
 def _sign(recipe: Recipe, signer: Signer, part: Part) -> Signature:
-    return guarded(part.row_group, "finding duplicates", signer, _read(recipe, part))
+    return guarded(part.row_group, "finding duplicates", _signed, signer, _read(recipe, part), part.rows)
+
+
+def _signed(signer: Signer, batch: pa.RecordBatch, rows: NDArray[np.int64] | None) -> Signature:
+    """Make signatures; a sample that cannot be decoded is named by its place in the row group."""
+    try:
+        return signer(batch)
+    except UndecodableError as error:
+        row = error.rows[0] if rows is None else rows[error.rows[0]]
+        raise UndecodableError(f"row {row:,}: {error}") from error.__cause__
 
 
 def _read(recipe: Recipe, part: Part) -> pa.RecordBatch:
