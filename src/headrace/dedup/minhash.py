@@ -50,8 +50,8 @@ class MinHashSigner:
         """
         from headrace.dedup.minhash_kernels import find_minima
 
-        (column,) = batch.columns
-        texts = plain_text(column)
+        column = plain_text(batch.column(0))
+        texts = column.drop_null()
         shingles, lengths = shingles_of(texts, self.unit, self.ngram)
         ends = np.cumsum(lengths[lengths > 0])
         arrays = {
@@ -110,7 +110,8 @@ class MinHash:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if isinstance(self.threshold, bool) or not 0 < self.threshold <= 1:
+        is_number = isinstance(self.threshold, (int, float)) and not isinstance(self.threshold, bool)
+        if not is_number or not 0 < self.threshold <= 1:
             raise OptionError(f"`threshold` must be a number above 0 and at most 1, got {self.threshold!r}")
         if self.unit not in _UNITS:
             raise OptionError(f'`unit` must be "word" or "char", got {self.unit!r}')

@@ -32,10 +32,11 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def plain_text(column: pa.Array) -> pa.Array:
-    """Return texts without nulls as large strings, whatever holds them."""
+    """Return texts, and nulls, as large strings, whatever holds them."""
     if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    return column.drop_null().cast(pa.large_string())
+        values = column.dictionary.cast(pa.large_string())
+        return pa.DictionaryArray.from_arrays(column.indices, values).dictionary_decode()
+    return column.cast(pa.large_string())
 
 
 def shingles_of(texts: pa.Array, unit: Unit, ngram: int) -> tuple[Hashes, Lengths]:
