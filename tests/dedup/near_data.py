@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 from headrace.dedup.report import DuplicateReport
 
-some = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+some = settings(max_examples=60, deadline=None, derandomize=True)
 
 NOTICES = Path(__file__).parent.parent / "data" / "licence-notices"
 

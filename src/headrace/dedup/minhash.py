@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -110,8 +110,9 @@ class MinHash:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        is_number = isinstance(self.threshold, (int, float)) and not isinstance(self.threshold, bool)
-        if not is_number or not 0 < self.threshold <= 1:
+        threshold: Any = self.threshold
+        is_number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+        if not is_number or not 0 < threshold <= 1:
             raise OptionError(f"`threshold` must be a number above 0 and at most 1, got {self.threshold!r}")
         if self.unit not in _UNITS:
             raise OptionError(f'`unit` must be "word" or "char", got {self.unit!r}')
