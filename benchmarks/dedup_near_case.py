@@ -149,7 +149,7 @@ def headrace_auto(texts: pa.Array, threshold: float, ngram: int) -> Pairs:
 
 
 def rensa(texts: pa.Array, threshold: float, ngram: int) -> Pairs:
-    """RMinHash of each text; pairs that share a band, in NumPy, the similarity of their minima checked."""
+    """RMinHash of each text; pairs that share a band, in NumPy."""
     from rensa import RMinHash
 
     def digest(words: list[str]) -> list[int]:
@@ -184,7 +184,7 @@ def datasketch_lsh(texts: pa.Array, threshold: float, ngram: int) -> Pairs:
 
 
 def pairs_of_bands(signatures: NDArray[np.uint32], threshold: float) -> Pairs:
-    """Pairs that share a band, each with the text before it in the band, and enough of their minima."""
+    """Pairs of neighbours within a band whose share of equal minima is at most 0.1 below the threshold."""
     rows = PERMUTATIONS // BANDS
     found: list[Pairs] = []
     for band in range(BANDS):

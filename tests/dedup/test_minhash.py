@@ -152,6 +152,7 @@ def test_bands_that_are_given_are_taken() -> None:
     assert hr.MinHash(0.5, permutations=64).banding.bands <= 64
     assert round(hr.MinHash(bands=20, permutations=260).probability(0.8), 3) == 0.677
     assert "16 bands of 8 rows" in hr.MinHash(bands=16).describe()
+    assert "16 bands of 8 rows" in str(report_of(["a", "b"], hr.MinHash(bands=16)))
 
 
 def test_short_texts_are_told_by_equality() -> None:
@@ -320,6 +321,8 @@ def test_any_text_column_will_do() -> None:
         ds = hr.from_arrow(pa.table({"number": [1, 2, 3, 4], "text": column}))
         report = hr.find_duplicates(ds, method=hr.MinHash(0.5, 2), progress=False)
         assert report.pairs.rows() == [(1, 0, 0.75)]
+    holed = pa.DictionaryArray.from_arrays([0, 1, 0, 2, 2], pa.array([None, "a b c", "a b"]))
+    assert report_of(holed, hr.MinHash(0.5, 2)).pairs.rows() == [(3, 1, 0.5), (4, 1, 0.5)]
     assert report_of(pa.array([], pa.string()), hr.MinHash()).pairs.height == 0
     assert report_of(pa.array([None], pa.string()), hr.MinHash()).pairs.height == 0
 

@@ -59,7 +59,7 @@ class GrowingArrays:
             for part in parts:
                 self._files[name].write(np.ascontiguousarray(part).tobytes())
             del parts[1:]
-            parts[0] = parts[0][:0]
+            parts[0] = np.empty_like(parts[0][:0])  # dtype and shape, and nothing that holds the rest
         self._held = 0
 
     def _finished(self, name: str) -> NDArray[Any]:
