@@ -9,7 +9,6 @@ Libraries are imported by the case that needs them, so that no case pays for the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -124,10 +123,10 @@ def judge(texts: pa.Array, planted: Pairs, found: Pairs, threshold: float, ngram
 
 
 def shingles(texts: pa.Array, ngram: int) -> Iterator[list[str]]:
-    r"""Yield the word n-grams of each text, of lower-cased `\w+`, as Python makes them."""
+    """Yield the word n-grams of each text, whose words are lower-case letters with a blank between."""
     for text in texts.to_pylist():
-        words = re.findall(r"\w+", text.lower())
-        yield [" ".join(words[place : place + ngram]) for place in range(len(words) - ngram + 1)]
+        words = text.split()
+        yield list(map(" ".join, zip(*(words[place:] for place in range(ngram)), strict=False)))
 
 
 def headrace(texts: pa.Array, threshold: float, ngram: int) -> Pairs:
@@ -150,7 +149,7 @@ def headrace_auto(texts: pa.Array, threshold: float, ngram: int) -> Pairs:
 
 
 def rensa(texts: pa.Array, threshold: float, ngram: int) -> Pairs:
-    """RMinHash of each text; pairs that share a band, in NumPy, the similarity of their minima checked."""
+    """RMinHash of each text; pairs that share a band, in NumPy."""
     from rensa import RMinHash
 
     def digest(words: list[str]) -> list[int]:
@@ -185,7 +184,7 @@ def datasketch_lsh(texts: pa.Array, threshold: float, ngram: int) -> Pairs:
 
 
 def pairs_of_bands(signatures: NDArray[np.uint32], threshold: float) -> Pairs:
-    """Pairs that share a band, each with the text before it in the band, and enough of their minima."""
+    """Pairs of neighbours within a band whose share of equal minima is at most 0.1 below the threshold."""
     rows = PERMUTATIONS // BANDS
     found: list[Pairs] = []
     for band in range(BANDS):

@@ -42,7 +42,7 @@ class GrowingArrays:
         for name, array in arrays.items():
             self._parts.setdefault(name, []).append(array)
             self._held += array.nbytes
-        if self._held * 2 > self.limit:  # to lay them end to end takes each of them twice
+        if self._held > self.limit:
             self._write()
 
     def finish(self) -> Arrays:
@@ -59,13 +59,13 @@ class GrowingArrays:
             for part in parts:
                 self._files[name].write(np.ascontiguousarray(part).tobytes())
             del parts[1:]
-            parts[0] = parts[0][:0]
+            parts[0] = np.empty_like(parts[0][:0])  # dtype and shape, and nothing that holds the rest
         self._held = 0
 
     def _finished(self, name: str) -> NDArray[Any]:
         parts = self._parts.pop(name)
         if name not in self._files:
-            return np.concatenate(parts)
+            return _joined(parts)
         file = self._files[name]
         file.flush()
         size, dtype, shape = file.tell(), parts[0].dtype, parts[0].shape[1:]
@@ -73,3 +73,15 @@ class GrowingArrays:
             return parts[0]
         flat = np.memmap(file, dtype, "r+", shape=size // dtype.itemsize)
         return np.asarray(flat).reshape(-1, *shape)
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Lay arrays end to end, and let go of each as soon as it is copied."""
+    out = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
+    begin = 0
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        out[begin : begin + len(part)] = part
+        begin += len(part)
+    return out

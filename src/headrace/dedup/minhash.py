@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from headrace.dedup.bands import PERMUTATIONS, Banding
 from headrace.dedup.method import Edges, MatchOptions, Signature, Signatures
 from headrace.dedup.near import match_near
-from headrace.dedup.shingles import Unit, is_text, plain_text, shingles_of, text_buffers
-from headrace.errors import OptionError, SchemaError
+from headrace.dedup.shingles import Unit, decoded, is_text, shingles_of
+from headrace.errors import OptionError, SchemaError, check_whole
+from headrace.hashing.keys import key_column
 
 _SEED = 0x4D696E48  # of the permutations
-_KEY_SEEDS = (1, 2)  # of the two halves of a short text's key
 _UNITS = ("word", "char")
 _SHOWN = 13  # similarities, 0.05 apart
 
@@ -50,15 +50,15 @@ class MinHashSigner:
         """
         from headrace.dedup.minhash_kernels import find_minima
 
-        (column,) = batch.columns
-        texts = plain_text(column)
+        column = decoded(batch.column(0))
+        texts = column.drop_null()
         shingles, lengths = shingles_of(texts, self.unit, self.ngram)
         ends = np.cumsum(lengths[lengths > 0])
         arrays = {
             "lengths": lengths,
             "shingles": shingles,
             "minima": find_minima(shingles, ends, *_permutations(self.permutations)),
-            "keys": _keys(texts.filter(pa.array(lengths == 0))),
+            "keys": key_column(texts.filter(pa.array(lengths == 0))),
         }
         is_null = column.is_null().to_numpy(zero_copy_only=False)
         return Signature(np.flatnonzero(~is_null) if is_null.any() else None, arrays)
@@ -110,15 +110,16 @@ class MinHash:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if isinstance(self.threshold, bool) or not 0 < self.threshold <= 1:
+        threshold: Any = self.threshold
+        is_number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+        if not is_number or not 0 < threshold <= 1:
             raise OptionError(f"`threshold` must be a number above 0 and at most 1, got {self.threshold!r}")
         if self.unit not in _UNITS:
             raise OptionError(f'`unit` must be "word" or "char", got {self.unit!r}')
-        for name in ("ngram", "bands", "permutations"):
-            value = getattr(self, name)
-            is_absent = value is None and name != "ngram"
-            if not is_absent and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise OptionError(f"`{name}` must be a whole number from 1 on, got {value!r}")
+        check_whole("ngram", self.ngram, least=1)
+        for name in ("bands", "permutations"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), least=1)
         if self.bands is None:
             return
         most = self.permutations or PERMUTATIONS
@@ -158,15 +159,17 @@ class MinHash:
             similarity   0.40  0.45  0.50  0.55  0.60  0.65  0.70  0.75  0.80  0.85  0.90  0.95  1.00
             probability  0.03  0.07  0.13  0.24  0.40  0.60  0.79  0.92  0.99  1.00  1.00  1.00  1.00
         """
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Return the lines of `describe`, which reports print too."""
         bands, rows = self.banding.bands, self.banding.rows
         shown = [1 - step / 20 for step in reversed(range(_SHOWN))]
-        return "\n".join(
-            [
-                f"{bands} bands of {rows} rows; texts are compared if they share a band",
-                "similarity   " + "  ".join(f"{similarity:.2f}" for similarity in shown),
-                "probability  " + "  ".join(f"{self.probability(similarity):.2f}" for similarity in shown),
-            ]
-        )
+        return [
+            f"{bands} bands of {rows} rows; texts are compared if they share a band",
+            "similarity   " + "  ".join(f"{similarity:.2f}" for similarity in shown),
+            "probability  " + "  ".join(f"{self.probability(similarity):.2f}" for similarity in shown),
+        ]
 
     def columns(self, schema: pa.Schema) -> tuple[str, ...]:
         """Choose the only text column.
@@ -210,11 +213,3 @@ def _permutations(count: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
 
     drawn = hash_words(np.arange(count, dtype=np.uint64), _SEED)
     return (drawn >> np.uint64(32)).astype(np.uint32) | np.uint32(1), drawn.astype(np.uint32)
-
-
-def _keys(texts: pa.Array) -> NDArray[np.uint64]:
-    """Hash the bytes of texts to 128 bits, uint64 of shape [n, 2]."""
-    from headrace.hashing.kernels import hash_bytes
-
-    content, offsets = text_buffers(texts)
-    return np.stack([hash_bytes(content, offsets, seed) for seed in _KEY_SEEDS], axis=1)

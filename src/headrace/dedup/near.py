@@ -163,9 +163,9 @@ def _link_similar(texts: Texts, threshold: float, options: MatchOptions) -> Edge
     groups = sum(part[4] for part in found)
     if groups:
         warnings.warn(
-            f"{groups} groups of candidates have more than {_CROWD[0]:,} texts; each of their texts was "
-            f"compared with the first {_CROWD[1]} and the {_CROWD[1]} before it alone. None is dropped "
-            "wrongly, but some near duplicates may stay. More rows in each band (fewer `bands`) make groups smaller",
+            f"{groups} groups of candidates have more than {_CROWD[0]:,} texts, each of which was compared "
+            f"with the first {_CROWD[1]} and the {_CROWD[1]} before it alone. None is dropped wrongly, but "
+            "some near duplicates may stay. More rows in each band (fewer `bands`) make groups smaller",
             UserWarning,
             stacklevel=2,
         )

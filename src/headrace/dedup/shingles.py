@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from headrace.hashing import forms
+
 Unit = Literal["word", "char"]
 Hashes = NDArray[np.uint64]
 Lengths = NDArray[np.int64]
@@ -26,16 +28,20 @@ _POINTS = 0x110000
 
 def is_text(kind: pa.DataType) -> bool:
     """Tell whether values of a type are texts, also where a dictionary holds them."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return forms.is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
+
+
+def decoded(column: pa.Array) -> pa.Array:
+    """Return texts and nulls as large strings, whatever holds them."""
+    if pa.types.is_dictionary(column.type):
+        values = column.dictionary.cast(pa.large_string())
+        return pa.DictionaryArray.from_arrays(column.indices, values).dictionary_decode()
+    return column.cast(pa.large_string())
 
 
 def plain_text(column: pa.Array) -> pa.Array:
     """Return texts without nulls as large strings, whatever holds them."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    return column.drop_null().cast(pa.large_string())
+    return decoded(column).drop_null()
 
 
 def shingles_of(texts: pa.Array, unit: Unit, ngram: int) -> tuple[Hashes, Lengths]:
@@ -62,23 +68,15 @@ def shingles_of(texts: pa.Array, unit: Unit, ngram: int) -> tuple[Hashes, Length
     )
     texts = texts if is_ascii else _lowered(texts)
     kinds = np.zeros(1, np.uint8) if is_ascii else _kinds()
-    data, offsets = text_buffers(texts)
+    runs = forms.form_of(texts, "text")
+    assert isinstance(runs, forms.Runs)
     blocks = [
-        shingle_texts(data, offsets[begin : end + 1], unit == "word", ngram, _folded(unit), kinds)
-        for begin, end in pairwise(_cuts(offsets))
+        shingle_texts(runs.data, runs.offsets[begin : end + 1], unit == "word", ngram, _folded(unit), kinds)
+        for begin, end in pairwise(_cuts(runs.offsets))
     ]
     if not blocks:
         return np.zeros(0, np.uint64), np.zeros(0, np.int64)
     return np.concatenate([block[0] for block in blocks]), np.concatenate([block[1] for block in blocks])
-
-
-def text_buffers(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return where the bytes of large strings lie, and where each one begins and the last one ends."""
-    _, places, data = texts.buffers()
-    if not len(texts):
-        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
-    offsets = np.frombuffer(places, np.int64, len(texts) + 1, texts.offset * 8)
-    return np.frombuffer(b"" if data is None else data, np.uint8), offsets
 
 
 def _lowered(texts: pa.Array) -> pa.Array:
