@@ -34,9 +34,10 @@ def main() -> None:
     texts = feather.read_table(arguments.folder / "texts.arrow", memory_map=False)["text"].combine_chunks()
     if arguments.kind == "exact":
         make = dedup_exact_case.CASES[arguments.case]
-        make(texts[:WARM_UP])()
-        found, measured = run(make(texts))
-        measured |= judge(np.asarray(found), np.load(arguments.folder / "first.npy"))
+        make(texts[:WARM_UP])[0]()
+        find, rows_of = make(texts)
+        found, measured = run(find)
+        measured |= judge(rows_of(found), np.load(arguments.folder / "first.npy"))
     else:
         case = dedup_near_case.CASES[arguments.case]
         settings = (arguments.threshold, arguments.ngram)

@@ -1,20 +1,21 @@
 """Ways to drop equal texts and keep the first of them.
 
-A case takes texts as an Arrow array, puts them into its library's own form, and returns a function that finds
-the rows that stay. Only that function is measured.
+A case takes texts as an Arrow array and puts them into its library's own form. It returns a function that
+finds what stays, in whatever form the library has, and one that turns this into row numbers. Only the first
+is measured.
 
 Libraries are imported by the case that needs them, so that no case pays for the imports of another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-Find = Callable[[], Sequence[int] | np.ndarray]
+Find = tuple[Callable[[], Any], Callable[[Any], np.ndarray]]
 
 ERROR_RATE = 0.01
 LITTLE_MEMORY = "16MB"  # a third of what the keys of two million texts take
@@ -48,7 +49,10 @@ def _headrace(texts: pa.Array, **settings: Any) -> Find:
     import headrace as hr
 
     ds = hr.from_arrow(pa.table({"text": texts}))
-    return lambda: hr.find_duplicates(ds, on="text", progress=False, **settings).selection.ids
+    return (
+        lambda: hr.find_duplicates(ds, on="text", progress=False, **settings).selection,
+        lambda selection: selection.ids,
+    )
 
 
 def polars(texts: pa.Array) -> Find:
@@ -56,27 +60,26 @@ def polars(texts: pa.Array) -> Find:
     import polars as pl
 
     frame = pl.DataFrame({"text": pl.from_arrow(texts), "row": np.arange(len(texts))})
-
-    def find() -> np.ndarray:
-        return frame.unique("text", keep="first", maintain_order=True)["row"].to_numpy()
-
-    return find
+    return (
+        lambda: frame.unique("text", keep="first", maintain_order=True),
+        lambda kept: kept["row"].to_numpy(),
+    )
 
 
 def python_set(texts: pa.Array) -> Find:
     """A set of the texts."""
     listed = texts.to_pylist()
 
-    def find() -> list[int]:
+    def find() -> bytearray:
         seen: set[str] = set()
-        kept: list[int] = []
+        kept = bytearray(len(listed))
         for row, text in enumerate(listed):
             if text not in seen:
                 seen.add(text)
-                kept.append(row)
+                kept[row] = 1
         return kept
 
-    return find
+    return find, _rows
 
 
 def xxhash(texts: pa.Array) -> Find:
@@ -85,17 +88,17 @@ def xxhash(texts: pa.Array) -> Find:
 
     listed = texts.to_pylist()
 
-    def find() -> list[int]:
+    def find() -> bytearray:
         seen: set[bytes] = set()
-        kept: list[int] = []
+        kept = bytearray(len(listed))
         for row, text in enumerate(listed):
             digest = xxh3_128_digest(text.encode())
             if digest not in seen:
                 seen.add(digest)
-                kept.append(row)
+                kept[row] = 1
         return kept
 
-    return find
+    return find, _rows
 
 
 def rbloom(texts: pa.Array) -> Find:
@@ -104,16 +107,20 @@ def rbloom(texts: pa.Array) -> Find:
 
     listed = texts.to_pylist()
 
-    def find() -> list[int]:
+    def find() -> bytearray:
         seen = Bloom(len(listed), ERROR_RATE)
-        kept: list[int] = []
+        kept = bytearray(len(listed))
         for row, text in enumerate(listed):
             if text not in seen:
                 seen.add(text)
-                kept.append(row)
+                kept[row] = 1
         return kept
 
-    return find
+    return find, _rows
+
+
+def _rows(kept: bytearray) -> np.ndarray:
+    return np.flatnonzero(np.frombuffer(kept, np.uint8))
 
 
 CASES: dict[str, Callable[[pa.Array], Find]] = {
