@@ -29,7 +29,7 @@ def clean_census() -> None:
 
 def compare_notices() -> None:
     """Texts that differ in a name, a year or a sentence."""
-    ds = hr.open(NOTICES / "*.parquet")
+    ds = hr.open(NOTICES / "notices-*.parquet")
     report = hr.find_duplicates(ds, "text", hr.MinHash(threshold=0.8, ngram=5))
     print("Near licence notices\n")
     print(report)
