@@ -31,12 +31,12 @@ class Layout:
 
     Attributes:
         bits: There are 2**bits partitions.
-        held: How many records may lie in memory; beyond it all go to a file.
+        held: How many records may lie in memory; beyond it all go to a file. None if so many cannot come.
         at_once: How many are partitioned at a time, and written as one piece.
     """
 
     bits: int
-    held: int
+    held: int | None
     at_once: int
 
     @staticmethod
@@ -52,7 +52,7 @@ class Layout:
 
         Example:
             >>> Layout.plan(2_000_000, 1 << 30, workers=2)
-            Layout(bits=7, held=14913080, at_once=262144)
+            Layout(bits=7, held=None, at_once=262144)
             >>> Layout.plan(2_000_000, 1 << 20, workers=2)
             Layout(bits=10, held=14563, at_once=7281)
         """
@@ -60,8 +60,9 @@ class Layout:
         at_work = max(memory_limit // 3 // (workers * _WORKING_BYTES), _LEAST_AT_ONCE)
         for_cache = min(_bits(bound, _IN_CACHE), _MOST_CACHE_BITS)
         bits = min(max(for_cache, _bits(bound, at_work), _bits(bound, _LARGEST_INDEX)), _MOST_BITS)
-        at_once = held // 2 if bound > held else max(_AT_ONCE, 64 << bits)
-        return Layout(bits, held, max(at_once, _LEAST_AT_ONCE))
+        if bound <= held:
+            return Layout(bits, None, max(_AT_ONCE, 64 << bits))
+        return Layout(bits, held, held // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ class Records:
         self._held += len(records)
         self._runs.append(_Run(offsets, records))
         # What comes next is in memory twice while it is partitioned.
-        if self._held + 2 * self.layout.at_once > self.layout.held:
+        if self.layout.held is not None and self._held + 2 * self.layout.at_once > self.layout.held:
             self._runs = [run if run.records is None else self._write(run) for run in self._runs]
             self._held = 0
 
