@@ -44,7 +44,8 @@ def truth(order: str) -> dict[tuple[int, int], float]:
     """Return all pairs of notices at 0.8 or above, of ids, with their similarity, six digits of it."""
     ds, _ = notices(order)
     ids = {rule: id for id, rule in enumerate(ds.to_polars()["rule"])}
-    pairs = pl.read_parquet(NOTICES / "pairs-jaccard5-ge-0.8.parquet").select("rule_a", "rule_b", "jaccard5")
+    pairs = pl.read_parquet(NOTICES / "truth" / "pairs-jaccard5-ge-0.8.parquet")
+    pairs = pairs.select("rule_a", "rule_b", "jaccard5")
     return {tuple(sorted((ids[one], ids[other]))): score for one, other, score in pairs.rows()}
 
 

@@ -85,7 +85,7 @@ def match_near(signatures: Signatures, banding: Banding, threshold: float, optio
     """Link texts whose Jaccard similarity is at the threshold or above, as far as bands find them.
 
     Texts with one set of shingles are linked to the preferred one of them, and only that one is compared.
-    Beside the signatures, some 80 bytes of each text stay in memory.
+    Beside the signatures, some 120 bytes of each text stay in memory.
 
     Args:
         signatures: `lengths`, `shingles` and `minima` of the texts that have shingles; `keys` of the others,
