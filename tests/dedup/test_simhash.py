@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 import headrace as hr
 
+NOTICES = Path(__file__).parents[1] / "data" / "licence-notices" / "notices-*.parquet"
 EXECUTORS = {"serial": hr.Serial(), "threads": hr.Threads(3), "processes": hr.Processes(2)}
 
 
@@ -60,6 +62,24 @@ def test_near_copies_of_long_texts_are_found() -> None:
 
     assert all(dropped - kept == 60 for dropped, kept, _ in pairs.rows())
     assert len(pairs) >= 54
+
+
+def test_real_texts_that_are_linked_are_alike() -> None:
+    """Licence notices: by their sets of five words, nearly all pairs have more in common than not."""
+    ds = hr.open(NOTICES)
+    texts = ds.to_polars()["text"].to_list()
+
+    def shingles(text: str) -> set[tuple[str, ...]]:
+        words = re.findall(r"\w+", text.lower())
+        return {tuple(words[place : place + 5]) for place in range(len(words) - 4)}
+
+    pairs = hr.find_duplicates(ds, "text", hr.SimHash()).pairs
+    sets = [(shingles(texts[one]), shingles(texts[other])) for one, other, _ in pairs.rows()]
+    similarities = np.array([len(a & b) / len(a | b) for a, b in sets if a | b])
+
+    assert len(pairs) > 1_000
+    assert np.mean(similarities >= 0.8) > 0.7
+    assert np.mean(similarities >= 0.5) > 0.98
 
 
 def test_a_bit_differs_as_the_angle_says() -> None:

@@ -57,7 +57,8 @@ class SimHash:
     algorithms, STOC 2002). 64 bits and a distance of 3 are those of Manku, Jain and Das Sarma (Detecting
     near-duplicates for web crawling, WWW 2007). With one word replaced, about half of the texts of 100
     words are found, 4 of 5 of 300 words and 19 of 20 of 600 words. `hr.MinHash` finds more, and verifies the
-    similarity itself.
+    similarity itself. Of 3,081 licence notices a distance of 3 drops 1,112, a quarter of them at a Jaccard
+    similarity of five words below 0.8 and 1 % below 0.5: look at the pairs before you drop.
 
     A pair is verified by its codes: its score is the share of equal bits, 1 - bits that differ / 64. Texts
     with fewer tokens than a shingle are duplicates only if they are equal. Null is no duplicate of anything.
@@ -75,7 +76,7 @@ class SimHash:
         >>> text = " ".join(f"word{number}" for number in range(300))
         >>> ds = hr.from_arrays({"text": [text, "another text", text.upper() + "!", text + " more"]})
         >>> hr.find_duplicates(ds, "text", hr.SimHash(distance=3)).pairs.rows()
-        [(2, 0, 1.0), (3, 0, 1.0)]
+        [(2, 0, 1.0), (3, 0, 0.96875)]
     """
 
     name: ClassVar[str] = "simhash"
