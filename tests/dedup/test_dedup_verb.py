@@ -104,7 +104,14 @@ def test_a_report_of_other_samples(dataset: hr.Dataset) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"on": "x"}, {"method": hr.Exact()}, {"keep": "last"}, {"priority": "x"}, {"cache": "kept"}],
+    [
+        {"on": "x"},
+        {"method": hr.Exact()},
+        {"keep": "last"},
+        {"priority": "x"},
+        {"cache": "kept"},
+        {"memory_limit": 9},
+    ],
     ids=str,
 )
 def test_a_report_has_settled_the_search(dataset: hr.Dataset, options: dict[str, Any]) -> None:

@@ -276,6 +276,20 @@ def test_files_of_other_kinds(
         hr.DuplicateReport.load(path, dataset)
 
 
+def test_columns_of_other_types(dataset: hr.Dataset, report: hr.DuplicateReport, tmp_path: Path) -> None:
+    """A file that another program wrote again, with what is said beside the columns, is told as such."""
+    path = tmp_path / "report.parquet"
+    report.save(path)
+    with pq.ParquetFile(path) as file:
+        table, meta = file.read(), file.metadata.metadata
+    for number, kind in ((0, pa.int32()), (2, pa.binary()), (3, pa.float32())):
+        name = table.schema.names[number]
+        other = table.set_column(number, name, table[name].cast(kind)).replace_schema_metadata(meta)
+        pq.write_table(other, path)
+        with pytest.raises(hr.CorruptSourceError, match="its columns are"):
+            hr.DuplicateReport.load(path, dataset)
+
+
 def test_damage_is_found_or_has_no_effect(
     dataset: hr.Dataset, report: hr.DuplicateReport, tmp_path: Path
 ) -> None:

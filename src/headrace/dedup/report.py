@@ -225,9 +225,9 @@ class DuplicateReport:
             CorruptSourceError: The file is no such report, or damaged.
             StateError: It is about other data or other samples.
         """
-        return DuplicateReport(dataset, *read_report(Path(path))).on(dataset)
+        return DuplicateReport(dataset, *read_report(Path(path))).for_dataset(dataset)
 
-    def on(self, dataset: Selectable) -> DuplicateReport:
+    def for_dataset(self, dataset: Selectable) -> DuplicateReport:
         """Return the same report for another data set of the same samples, with other steps or another order.
 
         Raises:

@@ -55,7 +55,8 @@ def shares_by_value(
 
     counted: list[pl.DataFrame] = []
     for ids, values in scan(dataset, [column], _values, executor):
-        is_dropped = np.isin(ids, dropped, assume_unique=True)
+        first, last = np.searchsorted(dropped, [ids[0], ids[-1] + 1])
+        is_dropped = np.isin(ids, dropped[first:last], assume_unique=True)
         frame = pl.DataFrame({"value": values, "samples": 1, "dropped": is_dropped.astype(np.int64)})
         counted.append(frame.group_by("value", maintain_order=True).sum())
     if not counted:

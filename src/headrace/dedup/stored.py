@@ -83,14 +83,13 @@ def _parsed(content: bytes) -> tuple[Search, pl.DataFrame]:
             raise ValueError(f"it holds {meta['kind']!r}")
         if meta["version"] != _VERSION:
             raise ValueError(f"its version is {meta['version']!r}, and this headrace reads {_VERSION}")
-        kept = meta["search"]
-        search = Search.from_values(kept)
+        search = Search.from_values(meta["search"])
         table = file.read(columns=list(_COLUMNS))
     table.validate(full=True)
+    types = [pa.int64(), pa.int64(), pa.string(), pa.float64(), pa.bool_()]
+    if table.schema.names != list(_COLUMNS) or table.schema.types != types:
+        raise ValueError(f"its columns are {table.schema.to_string()}")
     edges = pl.DataFrame(table)
-    types = [pl.Int64, pl.Int64, pl.String, pl.Float64, pl.Boolean]
-    if edges.schema != dict(zip(_COLUMNS, types, strict=True)):
-        raise ValueError(f"its columns are {dict(edges.schema)}")
     if not edges["method"].is_in([EXACT, search.method]).all() or meta["digest"] != _digest(search, edges):
         raise ValueError("its contents are not what was written")
     return search, edges

@@ -94,6 +94,7 @@ class DedupVerbs:
             found = find(self, on, method, (keep, priority), options)
         else:
             settled = {"on": on, "method": method, "priority": priority, "cache": cache}
+            settled |= {"memory_limit": memory_limit}
             given = [name for name, value in settled.items() if value is not None]
             given += ["keep"] if keep != "first" else []
             found = _from_report(self, report, given)
@@ -113,7 +114,7 @@ def _from_report(dataset: Selectable, report: Report, given: list[str]) -> Dupli
         names = ", ".join(f"`{name}`" for name in given)
         raise OptionError(f"`report` has settled {names}; leave them out, or search again without `report`")
     if isinstance(report, DuplicateReport):
-        return report.on(dataset)
+        return report.for_dataset(dataset)
     if isinstance(report, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
         return DuplicateReport.load(report, dataset)
     raise OptionError(f"`report` must be what `hr.find_duplicates` returned, or a path, got {report!r}")
