@@ -2,7 +2,8 @@
 
 Exact: 2 million texts of some ten words, 200,000 of them copies of others and 200,000 copies with a word
 changed. Which rows must stay is told by a dictionary of the texts. Near: 200,000 documents of 60 to 120
-words, a fifth of them copies with a few words changed; pairs are judged by their exact similarity.
+words, a fifth of them copies with 4 % of the words changed, by runs of three words; and the short texts once
+more, by runs of two. Pairs are judged by their exact similarity.
 
 Each case runs in a process of its own, in turn; ratios are taken within a round, then their median.
 """
@@ -28,7 +29,7 @@ from measure import Canary, format_table, run_child
 from pyarrow import feather
 
 CASE_PROGRAM = Path(__file__).with_name("dedup_case.py")
-THRESHOLD, NGRAM = 0.8, 5
+NEAR = {"documents": (0.7, 3), "short texts": (0.5, 2)}  # threshold, and words of a shingle
 CANARY_BYTES = 1 << 28
 
 
@@ -36,15 +37,19 @@ def main() -> None:
     arguments = parse_arguments()
     canary = Canary(CANARY_BYTES)
     results: dict[str, Any] = {}
+    short = ensure_texts(arguments.data, short_texts(arguments.texts))
     if arguments.cases:
-        folder = ensure_texts(arguments.data, short_texts(arguments.texts))
-        results["exact"] = run_cases("exact", arguments.cases, folder, arguments.rounds, canary, [])
+        results["exact"] = run_cases("exact", arguments.cases, short, arguments.rounds, canary, [])
         print(format_table(*exact_summary(results["exact"])))
-    if arguments.near_cases:
-        folder = ensure_texts(arguments.data, long_texts(arguments.documents))
-        settings = ["--threshold", str(THRESHOLD), "--ngram", str(NGRAM)]
-        results["near"] = run_cases("near", arguments.near_cases, folder, arguments.rounds, canary, settings)
-        print(format_table(*near_summary(results["near"])))
+    folders = {
+        "documents": ensure_texts(arguments.data, long_texts(arguments.documents)),
+        "short texts": short,
+    }
+    for name in arguments.near if arguments.near_cases else ():
+        settings = ["--threshold", str(NEAR[name][0]), "--ngram", str(NEAR[name][1])]
+        cases, rounds = arguments.near_cases, arguments.rounds
+        results[name] = run_cases("near", cases, folders[name], rounds, canary, settings)
+        print(format_table(*near_summary(name, results[name])))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 
@@ -54,6 +59,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Benchmark: finding duplicates.")
     parser.add_argument("--cases", nargs="*", choices=exact, default=exact)
     parser.add_argument("--near-cases", nargs="*", choices=near, default=near)
+    parser.add_argument("--near", nargs="*", choices=list(NEAR), default=list(NEAR))
     parser.add_argument("--texts", type=int, default=2_000_000)
     parser.add_argument("--documents", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -83,13 +89,16 @@ def short_texts(count: int) -> Documents:
 
 
 def long_texts(count: int) -> Documents:
-    """Copies with one or two words changed, most of which stay above the threshold."""
-    return Documents(count, near=count // 5, changed=0.02)
+    """Copies with two to four words changed, all of which stay above the threshold."""
+    return Documents(count, near=count // 5, changed=0.04)
 
 
 def ensure_texts(data: Path, documents: Documents) -> Path:
     """Write texts, which of them come first, and which pairs were planted; complete ones are used again."""
-    folder = data / f"texts-{documents.count}-{documents.words[0]}-{documents.near}-{documents.equal}"
+    folder = (
+        data
+        / f"texts-{documents.count}-{documents.words[0]}-{documents.near}-{documents.equal}-{documents.changed}"
+    )
     if (folder / "texts.arrow").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,10 +151,10 @@ def exact_summary(rounds: list[dict[str, Any]]) -> tuple[list[str], list[list[st
     return header, lines
 
 
-def near_summary(rounds: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def near_summary(name: str, rounds: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """One line a case, with its rate beside those of rensa and datasketch."""
     header = [
-        "near",
+        f"near, {name}",
         "k texts/s",
         "/rensa",
         "/datasketch",
@@ -157,17 +166,17 @@ def near_summary(rounds: list[dict[str, Any]]) -> tuple[list[str], list[list[str
     ]
     lines = [
         [
-            name,
-            f"{middle(rounds, name, rate) / 1e3:.1f}",
-            ratio(rounds, name, "rensa"),
-            ratio(rounds, name, "datasketch"),
-            f"{middle(rounds, name, lambda run: run['cpu']):.2f}",
-            f"{middle(rounds, name, lambda run: run['growth']) / 1e6:.1f}",
-            f"{rounds[0][name]['precision']:.4f}",
-            f"{rounds[0][name]['recall']:.4f}",
-            f"{middle(rounds, name, lambda run: run['others']):.2f}",
+            case,
+            f"{middle(rounds, case, rate) / 1e3:.1f}",
+            ratio(rounds, case, "rensa"),
+            ratio(rounds, case, "datasketch"),
+            f"{middle(rounds, case, lambda run: run['cpu']):.2f}",
+            f"{middle(rounds, case, lambda run: run['growth']) / 1e6:.1f}",
+            f"{rounds[0][case]['precision']:.4f}",
+            f"{rounds[0][case]['recall']:.4f}",
+            f"{middle(rounds, case, lambda run: run['others']):.2f}",
         ]
-        for name in rounds[0]
+        for case in rounds[0]
     ]
     return header, lines
 

@@ -96,7 +96,8 @@ def test_finding_duplicates_is_measured(tmp_path: Path) -> None:
         run = found["exact"][0][name]
         assert (run["lost"], run["left"]) == (0, 0)
         assert 17_000 < run["kept"] <= 18_000
-    near = found["near"][0]["headrace"]
+    near = found["documents"][0]["headrace"]
     assert near["precision"] == 1.0
     assert near["recall"] > 0.9
+    assert found["short texts"][0]["headrace"]["precision"] == 1.0
     assert "/polars" in printed
