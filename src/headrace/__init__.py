@@ -27,16 +27,16 @@ from headrace.version import __version__
 if TYPE_CHECKING:
     from headrace.batch import Batch, Ragged, Sparse
     from headrace.dataset import Dataset
-    from headrace.dedup.bloom import Bloom
+    from headrace.dedup.bloom.bloom import Bloom
     from headrace.dedup.bloom_filter import BloomFilter
-    from headrace.dedup.exact import Exact
+    from headrace.dedup.codes.imagehash import ImageHash
+    from headrace.dedup.exact.exact import Exact
     from headrace.dedup.find import find_duplicates
-    from headrace.dedup.grouping import Duplicates
-    from headrace.dedup.imagehash import ImageHash
-    from headrace.dedup.minhash import MinHash
     from headrace.dedup.overlap import Overlap, overlap
-    from headrace.dedup.report import DuplicateReport
-    from headrace.dedup.simhash import SimHash
+    from headrace.dedup.report.grouping import Duplicates
+    from headrace.dedup.report.report import DuplicateReport
+    from headrace.dedup.text.minhash import MinHash
+    from headrace.dedup.text.simhash import SimHash
     from headrace.errors import (
         CapacityError,
         ChangedSourceError,
@@ -112,16 +112,16 @@ if TYPE_CHECKING:
 _MODULES = {
     "batch": ("Batch", "Ragged", "Sparse"),
     "dataset": ("Dataset",),
-    "dedup.bloom": ("Bloom",),
+    "dedup.bloom.bloom": ("Bloom",),
     "dedup.bloom_filter": ("BloomFilter",),
-    "dedup.exact": ("Exact",),
+    "dedup.exact.exact": ("Exact",),
     "dedup.find": ("find_duplicates",),
-    "dedup.grouping": ("Duplicates",),
-    "dedup.imagehash": ("ImageHash",),
+    "dedup.report.grouping": ("Duplicates",),
+    "dedup.codes.imagehash": ("ImageHash",),
     "dedup.overlap": ("Overlap", "overlap"),
-    "dedup.minhash": ("MinHash",),
-    "dedup.report": ("DuplicateReport",),
-    "dedup.simhash": ("SimHash",),
+    "dedup.text.minhash": ("MinHash",),
+    "dedup.report.report": ("DuplicateReport",),
+    "dedup.text.simhash": ("SimHash",),
     "errors": (
         "CapacityError",
         "ChangedSourceError",

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from hypothesis import settings
 
-from headrace.dedup.report import DuplicateReport
+from headrace.dedup.report.report import DuplicateReport
 
 some = settings(max_examples=60, deadline=None, derandomize=True)
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headrace as hr
-from headrace.dedup.bloom_kernels import add_keys, places_reference
-from headrace.dedup.bloom_stages import KeyFilter, StageSize
+from headrace.dedup.bloom.kernels import add_keys, places_reference
+from headrace.dedup.bloom.stages import KeyFilter, StageSize
 
 RATES = (0.1, 0.01, 0.001, 0.0001)
 

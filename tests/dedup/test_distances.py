@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import headrace as hr
-from headrace.dedup.distance_kernels import link, link_reference, vote, vote_reference
-from headrace.dedup.distances import MOST_DISTANCE, groupings, match_codes
+from headrace.dedup.codes.distances import MOST_DISTANCE, groupings, match_codes
+from headrace.dedup.codes.kernels import link, link_reference, vote, vote_reference
 from headrace.dedup.method import Edges, MatchOptions
 
 SMALL = 20_000  # bytes: codes go to files and are matched part by part

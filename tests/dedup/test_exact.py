@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headrace as hr
-from headrace.dedup import exact
+from headrace.dedup.exact import exact
 from headrace.errors import OptionError, SchemaError
 from headrace.manifest import RowGroup
 from headrace.testing.strategies import manifest_of

@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headrace as hr
-from headrace.dedup.deciding import decide_pairs, edge_table
-from headrace.dedup.group_kernels import link_records, split_records
-from headrace.dedup.groups import match_keys
+from headrace.dedup.exact.group_kernels import link_records, split_records
+from headrace.dedup.exact.groups import match_keys
+from headrace.dedup.exact.records import Layout, Records
 from headrace.dedup.method import Edges, MatchOptions, Signed
 from headrace.dedup.preference import Preference
-from headrace.dedup.records import Layout, Records
+from headrace.dedup.report.deciding import decide_pairs, edge_table
 
 LITTLE = 1000  # bytes, less than anything takes: records are moved a thousand at a time
 

@@ -27,7 +27,7 @@ from near_data import (
 )
 
 import headrace as hr
-from headrace.dedup.bands import Banding
+from headrace.dedup.text.bands import Banding
 
 SHARDS = sorted(map(str, NOTICES.glob("notices-*.parquet")))
 ORDERS = {"forwards": SHARDS, "backwards": SHARDS[::-1]}
@@ -297,7 +297,7 @@ def test_large_groups_are_told() -> None:
 
 def test_pairs_left_out_of_a_large_group_are_found_in_another_band(monkeypatch: pytest.MonkeyPatch) -> None:
     """A crowd in one band does not hide its pairs from other bands."""
-    from headrace.dedup import near
+    from headrace.dedup.text import near
 
     texts = draw_texts(400, 11)
     method = hr.MinHash(0.6, 3, bands=128)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from near_data import some
 
-from headrace.dedup.minhash_kernels import find_minima, find_pairs, find_same, hash_bands, select
-from headrace.dedup.sort_kernels import sorted_spread
+from headrace.dedup.text.minhash_kernels import find_minima, find_pairs, find_same, hash_bands, select
+from headrace.dedup.text.sort_kernels import sorted_spread
 
 sets = st.lists(st.frozensets(st.integers(0, 12), min_size=1), min_size=1, max_size=25)
 BITS = 8  # of the texts' numbers

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import headrace as hr
-from headrace.dedup.deciding import decide_pairs, edge_table
-from headrace.dedup.edge_kernels import decide, join
 from headrace.dedup.method import Edges
 from headrace.dedup.preference import Preference
+from headrace.dedup.report.deciding import decide_pairs, edge_table
+from headrace.dedup.report.edge_kernels import decide, join
 
 Link = tuple[int, int, float, bool]  # loser, winner, score, whether they are the same
 Graph = tuple[int, list[Link]]

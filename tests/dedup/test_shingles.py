@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from near_data import Gram, shingle_set, some
 
-from headrace.dedup import shingles
-from headrace.dedup.shingles import plain_text, shingles_of
-from headrace.dedup.sort_kernels import sorted_spread
+from headrace.dedup.text import shingles
+from headrace.dedup.text.shingles import plain_text, shingles_of
+from headrace.dedup.text.sort_kernels import sorted_spread
 
 # Libraries may know letters that this Python does not.
 letters = st.characters(exclude_categories=["Cs", "Cn"])
@@ -105,7 +105,7 @@ def test_bytes_that_are_no_utf8_do_no_harm() -> None:
     rng = np.random.default_rng(0)
     data = rng.integers(0, 256, 4000, np.uint8)
     offsets = np.sort(rng.integers(0, 4001, 300))
-    from headrace.dedup.text_kernels import shingle_texts
+    from headrace.dedup.text.shingle_kernels import shingle_texts
 
     for is_words in (True, False):
         folded = np.arange(128, dtype=np.int16)

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headrace.dedup.bloom_stages import KeyFilter, Stage, stage_size
-from headrace.dedup.exact import Exact
+from headrace.dedup.bloom.stages import KeyFilter, Stage, stage_size
+from headrace.dedup.exact.exact import Exact
+from headrace.dedup.exact.normalizing import parse_normalize
 from headrace.dedup.find import On, compared
 from headrace.dedup.method import MatchOptions, Signature
-from headrace.dedup.normalizing import parse_normalize
 from headrace.dedup.preference import Preference
 from headrace.dedup.signing import DatasetSignatures
 from headrace.errors import CorruptSourceError, OptionError, SchemaError, UnknownColumnError

@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from headrace.dedup.deciding import edge_table
-from headrace.dedup.exact import Exact
+from headrace.dedup.exact.exact import Exact
 from headrace.dedup.method import MatchOptions, Method
 from headrace.dedup.preference import Keep, Preference
-from headrace.dedup.report import DuplicateReport
-from headrace.dedup.search import Search
+from headrace.dedup.report.deciding import edge_table
+from headrace.dedup.report.report import DuplicateReport
+from headrace.dedup.report.search import Search
 from headrace.dedup.shelf import Shelf
 from headrace.dedup.signing import DatasetSignatures
 from headrace.errors import OptionError

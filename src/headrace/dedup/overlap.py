@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headrace.dedup.exact import Exact
+from headrace.dedup.exact.exact import Exact
 from headrace.dedup.find import FindOptions, On, compared, sign
 from headrace.dedup.method import Edges, Method, SupportsThreshold
 from headrace.dedup.preference import Preference

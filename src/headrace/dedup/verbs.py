@@ -6,10 +6,10 @@ import os
 from typing import TypeVar
 
 from headrace.dedup.find import FindOptions, On, find
-from headrace.dedup.guards import Guards
 from headrace.dedup.method import Method
 from headrace.dedup.preference import Keep
-from headrace.dedup.report import DuplicateReport
+from headrace.dedup.report.guards import Guards
+from headrace.dedup.report.report import DuplicateReport
 from headrace.errors import OptionError
 from headrace.execution.executors import Executor
 from headrace.execution.progress import Progress

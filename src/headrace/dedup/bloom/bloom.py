@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from headrace.dedup.bloom.stages import KeyFilter, stage_size
 from headrace.dedup.bloom_filter import Normalize, keyed_by
-from headrace.dedup.bloom_stages import KeyFilter, stage_size
-from headrace.dedup.exact import KeySigner
-from headrace.dedup.groups import match_keys
+from headrace.dedup.exact.exact import KeySigner
+from headrace.dedup.exact.groups import match_keys
 from headrace.dedup.method import Edges, MatchOptions, Ranks, Signatures, Signed
 
 _LEAST_CANDIDATES = 1 << 10

@@ -170,7 +170,7 @@ class Records:
         return out
 
     def _split(self) -> None:
-        from headrace.dedup.group_kernels import split_records
+        from headrace.dedup.exact.group_kernels import split_records
 
         records, offsets = split_records(self._pending, self.layout.bits)
         self._pending, self._waiting = [], 0

@@ -13,7 +13,7 @@ import numpy as np
 from numba import boolean, int64, njit, types, uint64
 from numpy.typing import NDArray
 
-from headrace.dedup.sort_kernels import OUT_WORDS, sort_spread
+from headrace.dedup.text.sort_kernels import OUT_WORDS, sort_spread
 
 IS_WORD, IS_SPACE = 1, 2  # what a code point is
 BREAK = -1  # an ASCII character that parts tokens

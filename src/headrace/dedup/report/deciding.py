@@ -42,7 +42,7 @@ def decide_pairs(edges: pl.DataFrame, keep: Keep) -> pl.DataFrame:
     """
     import polars as pl
 
-    from headrace.dedup.edge_kernels import decide
+    from headrace.dedup.report.edge_kernels import decide
 
     if keep == "none":
         either = pl.concat(

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headrace.dedup.deciding import EXACT
-from headrace.dedup.search import Search
+from headrace.dedup.report.deciding import EXACT
+from headrace.dedup.report.search import Search
 from headrace.errors import CorruptSourceError
 from headrace.fingerprint import digest
 from headrace.replacing import replacing

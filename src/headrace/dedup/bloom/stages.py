@@ -162,7 +162,7 @@ class KeyFilter:
             CapacityError: There is no room for one of them, and the filter must not grow. Those before it are
                 added; nothing else changes.
         """
-        from headrace.dedup.bloom_kernels import add_keys
+        from headrace.dedup.bloom.kernels import add_keys
 
         is_known = np.zeros(len(keys), np.bool_)
         done = 0
@@ -187,7 +187,7 @@ class KeyFilter:
 
     @staticmethod
     def _ask(keys: Keys, stages: list[Stage], is_known: Flags) -> None:
-        from headrace.dedup.bloom_kernels import find_keys
+        from headrace.dedup.bloom.kernels import find_keys
 
         for stage in stages:
             find_keys(keys, stage.words, stage.size.hashes, is_known)

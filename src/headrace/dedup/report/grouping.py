@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.dedup.report import DuplicateReport
+from headrace.dedup.report.report import DuplicateReport
 from headrace.errors import OptionError, StateError
 from headrace.fingerprint import derive_key
 from headrace.hashing.columns import hash_ids, keyed
@@ -92,7 +92,7 @@ class Duplicates:
     @cached_property
     def _groups(self) -> tuple[Ids, Hashes]:
         """The ids of the samples that have duplicates, rising, and the hash of each one's group."""
-        from headrace.dedup.edge_kernels import join
+        from headrace.dedup.report.edge_kernels import join
 
         ends = [self.report.edges[name].to_numpy() for name in ("id", "preferred_id")]
         members = np.unique(np.concatenate(ends))

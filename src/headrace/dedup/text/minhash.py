@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headrace.dedup.bands import PERMUTATIONS, Banding
 from headrace.dedup.method import Edges, MatchOptions, Signature, Signatures
-from headrace.dedup.near import match_near
-from headrace.dedup.shingles import Unit, decoded, is_text, shingles_of
+from headrace.dedup.text.bands import PERMUTATIONS, Banding
+from headrace.dedup.text.near import match_near
+from headrace.dedup.text.shingles import Unit, decoded, is_text, shingles_of
 from headrace.errors import OptionError, SchemaError, check_whole
 from headrace.hashing.keys import key_column
 
@@ -48,7 +48,7 @@ class MinHashSigner:
             of those of each text, sorted and each once, one text behind the other; `minima`, uint32 of shape
             [texts with shingles, permutations]; `keys`, uint64 of shape [texts without shingles, 2].
         """
-        from headrace.dedup.minhash_kernels import find_minima
+        from headrace.dedup.text.minhash_kernels import find_minima
 
         column = decoded(batch.column(0))
         texts = column.drop_null()

@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headrace.dedup.report import DuplicateReport
+from headrace.dedup.report.report import DuplicateReport
 from headrace.errors import DuplicateShareError, DuplicateShareWarning, OptionError
 from headrace.execution.executors import Executor
 

@@ -10,10 +10,10 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from headrace.dedup.groups import match_keys
+from headrace.dedup.exact.groups import match_keys
+from headrace.dedup.exact.normalizing import normalized, parse_normalize
+from headrace.dedup.exact.verify import verified
 from headrace.dedup.method import Edges, MatchOptions, Signature, Signatures
-from headrace.dedup.normalizing import normalized, parse_normalize
-from headrace.dedup.verify import verified
 from headrace.errors import OptionError
 from headrace.hashing.forms import check_type
 from headrace.hashing.keys import row_keys

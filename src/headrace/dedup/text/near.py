@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headrace.dedup.bands import Banding
-from headrace.dedup.groups import match_keys
+from headrace.dedup.exact.groups import match_keys
 from headrace.dedup.growing import GrowingArrays
 from headrace.dedup.method import Edges, MatchOptions, Ranks, Signatures, Signed
+from headrace.dedup.text.bands import Banding
 
 Words = NDArray[np.uint64]
 Places = NDArray[np.int64]
@@ -105,7 +105,7 @@ def match_near(signatures: Signatures, banding: Banding, threshold: float, optio
 
 
 def _collect(signatures: Signatures, banding: Banding, arrays: GrowingArrays) -> tuple[ShortTexts, Texts]:
-    from headrace.dedup.minhash_kernels import hash_bands
+    from headrace.dedup.text.minhash_kernels import hash_bands
 
     for part in signatures:
         lengths = part.arrays["lengths"]
@@ -133,8 +133,8 @@ def _collect(signatures: Signatures, banding: Banding, arrays: GrowingArrays) ->
 
 def _find_same(texts: Texts) -> Places:
     """Find texts with one set of shingles: for each the first of them, which may be itself."""
-    from headrace.dedup.minhash_kernels import find_same, select
-    from headrace.dedup.sort_kernels import sorted_spread
+    from headrace.dedup.text.minhash_kernels import find_same, select
+    from headrace.dedup.text.sort_kernels import sorted_spread
 
     begins = np.sort(texts.spans[:, 1])
     # Hashes are spread evenly, and so are their sums.
@@ -176,8 +176,8 @@ def _link_similar(texts: Texts, threshold: float, options: MatchOptions) -> Edge
 
 def _compare(texts: Texts, keys: Words, band: int, part_bits: int, threshold: float, part: int) -> Found:
     """Compare the texts whose key of a band begins with some bits."""
-    from headrace.dedup.minhash_kernels import find_pairs, select
-    from headrace.dedup.sort_kernels import sorted_spread
+    from headrace.dedup.text.minhash_kernels import find_pairs, select
+    from headrace.dedup.text.sort_kernels import sorted_spread
 
     entries = sorted_spread(select(keys, part, part_bits, texts.number_bits), part_bits)
     stored = (texts.bands, texts.spans, texts.shingles)

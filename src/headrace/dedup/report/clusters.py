@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from headrace.dedup.deciding import number_samples
 from headrace.dedup.preference import Keep
+from headrace.dedup.report.deciding import number_samples
 from headrace.planning.selection import Selection
 from headrace.prepare.base import to_frame
 from headrace.selecting.base import Selectable
@@ -32,7 +32,7 @@ def find_members(edges: pl.DataFrame, decided: pl.DataFrame, keep: Keep) -> pl.D
     members = decided.select("kept_id", pl.col("dropped_id").alias("sample_id"), "score")
     if keep != "none":
         return members
-    from headrace.dedup.edge_kernels import join
+    from headrace.dedup.report.edge_kernels import join
 
     nodes, losers, winners = number_samples(edges)
     first = nodes[join(losers, winners, len(nodes))]

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headrace.dedup.distances import BITS, check_distance, match_codes, signature_of
+from headrace.dedup.codes.distances import BITS, check_distance, match_codes, signature_of
 from headrace.dedup.method import Edges, MatchOptions, Signature, Signatures
 from headrace.errors import HeadraceError, MissingDependencyError, OptionError, SchemaError, UndecodableError
 from headrace.hashing.keys import row_keys

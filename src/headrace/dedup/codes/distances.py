@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.dedup.distance_kernels import CROWDED, NEIGHBOURS, link
-from headrace.dedup.groups import match_keys
+from headrace.dedup.codes.kernels import CROWDED, NEIGHBOURS, link
+from headrace.dedup.exact.groups import match_keys
 from headrace.dedup.growing import GrowingArrays
 from headrace.dedup.method import Edges, MatchOptions, Ranks, Rows, Signature, Signatures, Signed
 from headrace.errors import OptionError, check_whole

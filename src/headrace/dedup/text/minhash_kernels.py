@@ -8,7 +8,7 @@ import numpy as np
 from numba import float64, int64, njit, types, uint64
 from numpy.typing import NDArray
 
-from headrace.dedup.sort_kernels import OUT_WORDS, WORDS
+from headrace.dedup.text.sort_kernels import OUT_WORDS, WORDS
 
 Words = NDArray[np.uint64]
 Minima = NDArray[np.uint32]

@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from headrace.dedup.distances import BITS, check_distance, match_codes, signature_of
+from headrace.dedup.codes.distances import BITS, check_distance, match_codes, signature_of
 from headrace.dedup.method import Edges, MatchOptions, Signature, Signatures
-from headrace.dedup.shingles import Unit, is_text, plain_text, shingles_of
+from headrace.dedup.text.shingles import Unit, is_text, plain_text, shingles_of
 from headrace.errors import OptionError, SchemaError, check_whole
 from headrace.hashing.keys import row_keys
 
@@ -34,7 +34,7 @@ class SimSigner:
 
     def __call__(self, batch: pa.RecordBatch) -> Signature:
         """Make the signatures of the texts that are not null."""
-        from headrace.dedup.distance_kernels import vote
+        from headrace.dedup.codes.kernels import vote
 
         (column,) = batch.columns
         texts = plain_text(column)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.dedup.clusters import find_members, read_largest
-from headrace.dedup.deciding import decide_pairs
-from headrace.dedup.search import Search
-from headrace.dedup.shares import shares_by_shard, shares_by_value
-from headrace.dedup.stored import read_report, write_report
+from headrace.dedup.report.clusters import find_members, read_largest
+from headrace.dedup.report.deciding import decide_pairs
+from headrace.dedup.report.search import Search
+from headrace.dedup.report.shares import shares_by_shard, shares_by_value
+from headrace.dedup.report.stored import read_report, write_report
 from headrace.errors import OptionError, StateError, check_whole
 from headrace.execution.executors import Executor
 from headrace.planning.idset import IdSet

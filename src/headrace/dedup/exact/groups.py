@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 
+from headrace.dedup.exact.records import Layout, Records
 from headrace.dedup.method import Edges, MatchOptions, Ranks, Signatures
-from headrace.dedup.records import Layout, Records
 
 
 def match_keys(signatures: Signatures, options: MatchOptions) -> Edges:
@@ -30,6 +30,6 @@ def match_keys(signatures: Signatures, options: MatchOptions) -> Edges:
 
 
 def _link(records: Records, partition: int) -> tuple[Ranks, Ranks]:
-    from headrace.dedup.group_kernels import link_records
+    from headrace.dedup.exact.group_kernels import link_records
 
     return link_records(records.partition(partition))

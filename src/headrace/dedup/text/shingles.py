@@ -61,7 +61,7 @@ def shingles_of(texts: pa.Array, unit: Unit, ngram: int) -> tuple[Hashes, Length
         >>> lengths.tolist()
         [2, 0]
     """
-    from headrace.dedup.text_kernels import shingle_texts
+    from headrace.dedup.text.shingle_kernels import shingle_texts
 
     is_ascii = bool(
         pc.call_function("all", [pc.call_function("string_is_ascii", [texts])]).as_py() in (True, None)
@@ -96,7 +96,7 @@ def _cuts(offsets: NDArray[np.int64]) -> list[int]:
 
 @cache
 def _folded(unit: Unit) -> NDArray[np.int16]:
-    from headrace.dedup.text_kernels import BREAK
+    from headrace.dedup.text.shingle_kernels import BREAK
 
     characters = [chr(point) for point in range(128)]
     parts = re.compile(r"\W" if unit == "word" else r"\s")
@@ -107,7 +107,7 @@ def _folded(unit: Unit) -> NDArray[np.int16]:
 @cache
 def _kinds() -> NDArray[np.uint8]:
     """Tell words and white space among all code points, as this Python's version of Unicode has them."""
-    from headrace.dedup.text_kernels import IS_SPACE, IS_WORD
+    from headrace.dedup.text.shingle_kernels import IS_SPACE, IS_WORD
 
     every = np.arange(_POINTS, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
     kinds = np.zeros(_POINTS, np.uint8)
