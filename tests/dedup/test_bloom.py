@@ -134,7 +134,7 @@ def test_the_answer_is_that_of_an_exact_search(rate: float, numbers: hr.Dataset,
     [
         *((hr.Serial(), limit) for limit in ("2kB", "60kB", "100kB", "1MB")),
         (hr.Threads(3), "60kB"),
-        (hr.Processes(2), "1MB"),
+        (hr.Processes(1), "1MB"),
     ],
     ids=lambda it: it if isinstance(it, str) else type(it).__name__,
 )

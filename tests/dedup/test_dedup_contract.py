@@ -106,9 +106,9 @@ def test_the_same_report_however_it_came(tmp_path: Path, name: str, options: dic
 
 def test_processes_find_the_same(shards: hr.Dataset) -> None:
     """Signatures are made in other processes, values read again there, and decided here."""
-    for method in (METHODS["verified"], METHODS["minhash"]):
-        found = hr.find_duplicates(shards, "text", method, executor=hr.Processes(1))
-        assert found.edges.equals(hr.find_duplicates(shards, "text", method).edges)
+    found = hr.find_duplicates(shards, "text", METHODS["verified"], executor=hr.Processes(1))
+
+    assert found.edges.equals(hr.find_duplicates(shards, "text", METHODS["verified"]).edges)
 
 
 @pytest.mark.parametrize("name", METHODS)

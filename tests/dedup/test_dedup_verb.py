@@ -162,4 +162,5 @@ def test_the_documented_duplicates_of_the_census() -> None:
         frame = ds.to_polars()
         first, copies = frame[report.pairs["kept_id"]], frame[report.pairs["dropped_id"]]
         assert first.equals(copies)
+        assert hr.find_duplicates(ds, method=hr.Exact(verify=True)).pairs.equals(report.pairs)
         assert frame.unique().height == samples - duplicates

@@ -294,15 +294,3 @@ def test_images_as_arrays_and_as_bytes(verify: bool) -> None:
     for values in (images, images.astype(np.float32) / 255, encoded, images.reshape(-1, 784)):
         report = hr.find_duplicates(hr.from_arrays({"image": values}), method=hr.Exact(verify=verify))
         assert report.pairs.rows() == expected
-
-
-def test_the_documented_duplicates_of_the_census() -> None:
-    """24 and 5 rows come twice, as its page says; none is dropped unless asked."""
-    for file, count in (("adult-train", 24), ("adult-test", 5)):
-        dataset = hr.open(CENSUS / "raw" / f"{file}.parquet")
-        frame = dataset.to_polars()
-
-        report = hr.find_duplicates(dataset, method=hr.Exact(verify=True))
-        assert report.pairs.height == count == frame.height - frame.unique().height
-        assert len(dataset) == frame.height
-        assert len(dataset.dedup()) == frame.height - count

@@ -5,14 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,25 +25,10 @@ from headrace.dedup.report.deciding import decide_pairs, edge_table
 LITTLE = 1000  # bytes, less than anything takes: records are moved a thousand at a time
 
 
-@dataclass
-class Given:
-    """Signatures of samples with these keys and ranks, which come in parts."""
-
-    keys: Any
-    ranks: Any
-    at_once: int = 700
-
-    @property
-    def count(self) -> int:
-        return len(self.ranks)
-
-    def __iter__(self) -> Iterator[Signed]:
-        for begin in range(0, self.count, self.at_once):
-            part = slice(begin, begin + self.at_once)
-            yield Signed(self.ranks[part], {"keys": self.keys[part]})
-
-    def values(self, ranks: Any) -> Iterator[tuple[Any, pa.RecordBatch]]:
-        raise NotImplementedError
+def signed(keys: Any, ranks: Any, at_once: int = 700) -> list[Signed]:
+    """Keys with their ranks, some at a time."""
+    parts = [slice(begin, begin + at_once) for begin in range(0, len(keys), at_once)]
+    return [Signed(ranks[part], {"keys": keys[part]}) for part in parts]
 
 
 def some_keys(count: int, distinct: int, seed: int = 0) -> Any:
@@ -79,9 +61,10 @@ def links(edges: Edges) -> set[tuple[int, int]]:
 def test_links_are_those_of_a_dictionary(memory_limit: int, executor: Any) -> None:
     """Whatever the memory, the executor, the order of coming and the signs of the ranks."""
     keys = some_keys(20_000, 9_000)
+    options = MatchOptions(executor, memory_limit)
     for ranks in (np.arange(20_000), -np.random.default_rng(1).permutation(20_000)):
-        edges = match_keys(Given(keys, ranks), MatchOptions(executor, memory_limit))
-        turned = match_keys(Given(keys[::-1], ranks[::-1], 20_000), MatchOptions(executor, memory_limit))
+        edges = match_keys(signed(keys, ranks), 20_000, options)
+        turned = match_keys(signed(keys[::-1], ranks[::-1], 20_000), 20_000, options)
 
         assert links(edges) == links(turned) == expected(keys, ranks)
         assert edges.is_same.all()
@@ -91,8 +74,10 @@ def test_links_are_those_of_a_dictionary(memory_limit: int, executor: Any) -> No
 
 def test_no_samples_and_one_key() -> None:
     """Nothing gives nothing, and samples that are all equal are linked to one, in little memory too."""
-    nothing = match_keys(Given(np.zeros((0, 2), np.uint64), np.zeros(0, np.int64)), MatchOptions())
-    same = match_keys(Given(np.ones((9000, 2), np.uint64), np.arange(9000)), MatchOptions(None, LITTLE))
+    nothing = match_keys([], 0, MatchOptions())
+    same = match_keys(
+        signed(np.ones((9000, 2), np.uint64), np.arange(9000)), 9000, MatchOptions(None, LITTLE)
+    )
 
     assert len(nothing.losers) == 0
     assert links(same) == {(rank, 0) for rank in range(1, 9000)}

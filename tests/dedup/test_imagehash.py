@@ -149,7 +149,7 @@ def test_one_colour_of_another_size_is_no_duplicate() -> None:
     ]
 
 
-@pytest.mark.parametrize("executor", [hr.Serial(), hr.Processes(2)], ids=["serial", "processes"])
+@pytest.mark.parametrize("executor", [hr.Serial(), hr.Processes(1)], ids=["serial", "processes"])
 def test_every_executor_finds_the_same(executor: hr.Executor) -> None:
     images = [encoded(scene(seed % 9)) for seed in range(20)]
     ds = cut({"image": images}, 4)
@@ -197,7 +197,7 @@ def test_columns_that_cannot_be_compared_are_refused() -> None:
             hr.find_duplicates(ds, name, hr.ImageHash())
     with pytest.raises(hr.OptionError, match="compares one column"):
         hr.find_duplicates(ds, ["a", "n"], hr.ImageHash())
-    with pytest.raises(hr.OptionError, match="column of images, of which there are 0"):
+    with pytest.raises(hr.OptionError, match=r"column of images to compare, .*: none"):
         hr.find_duplicates(ds.select(["n"]), method=hr.ImageHash())
     with pytest.raises(hr.OptionError, match="algorithm"):
         hr.ImageHash("ahash")  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from near_data import Gram, shingle_set, some
 
 from headrace.dedup.text import shingles
-from headrace.dedup.text.shingles import plain_text, shingles_of
+from headrace.dedup.text.shingles import plain_texts, shingles_of
 from headrace.dedup.text.sort_kernels import sorted_spread
 
 # Libraries may know letters that this Python does not.
@@ -86,11 +86,15 @@ def test_how_texts_are_held_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     for held in (
         column,
         column.dictionary_encode(),
+        pa.DictionaryArray.from_arrays(np.arange(6, dtype=np.int32), column),  # null is among its values
         column.cast(pa.string_view()),
         column.cast(pa.large_string()),
     ):
-        assert plain_text(held).to_pylist() == plain
-        hashes, lengths = shingles_of(plain_text(held), "word", 2)
+        found, rows = plain_texts(held)
+        assert found.to_pylist() == plain
+        assert rows is not None
+        assert rows.tolist() == [0, 2, 3, 4, 5]
+        hashes, lengths = shingles_of(found, "word", 2)
         assert [lengths.tolist(), hashes.tolist()] == [
             [len(e) for e in expected],
             [value for each in expected for value in each],

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import headrace as hr
 
 NOTICES = Path(__file__).parents[1] / "data" / "licence-notices" / "notices-*.parquet"
-EXECUTORS = {"serial": hr.Serial(), "threads": hr.Threads(3), "processes": hr.Processes(2)}
+EXECUTORS = {"serial": hr.Serial(), "threads": hr.Threads(3), "processes": hr.Processes(1)}
 
 
 def codes_of(texts: list[str], method: hr.SimHash) -> NDArray[np.uint64]:
@@ -162,7 +162,7 @@ def test_columns_that_cannot_be_compared_are_refused() -> None:
     """One column of texts; the message says what there is instead."""
     ds = hr.from_arrays({"a": ["x"], "b": ["y"], "n": [1]})
 
-    with pytest.raises(hr.OptionError, match=r"column of texts, of which there are 2: \['a', 'b'\]"):
+    with pytest.raises(hr.OptionError, match=r"column of texts to compare, .*: `a`, `b`"):
         hr.find_duplicates(ds, method=hr.SimHash())
     with pytest.raises(hr.OptionError, match="compares one column"):
         hr.find_duplicates(ds, ["a", "b"], hr.SimHash())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from headrace.dedup.bloom.stages import KeyFilter, Stage, stage_size
 from headrace.dedup.exact.exact import Exact
-from headrace.dedup.exact.normalizing import parse_normalize
+from headrace.dedup.exact.normalizing import Normalize, parse_normalize
 from headrace.dedup.find import On, compared
 from headrace.dedup.method import MatchOptions, Signature
 from headrace.dedup.preference import Preference
@@ -22,17 +22,16 @@ from headrace.errors import CorruptSourceError, OptionError, SchemaError, Unknow
 from headrace.execution.executors import Executor
 from headrace.execution.progress import Progress
 from headrace.fingerprint import digest
+from headrace.hashing.kinds import NULL, kind_of
 from headrace.prepare.base import from_frame
 from headrace.selecting.base import Selectable
 from headrace.sources.memory import MemorySource
 from headrace.tables import read_arrays, write_arrays
 
 Flags = NDArray[np.bool_]
-Normalize = str | Sequence[str] | None
 
 _FORMAT = "headrace bloom filter"
 _VERSION = 1
-_NULL = "null"  # a column of nothing else goes with any kind
 
 
 class BloomFilter:
@@ -80,7 +79,7 @@ class BloomFilter:
             OptionError: An argument cannot be right.
         """
         self._keys = KeyFilter(capacity, error_rate, grow)
-        self._exact = keyed_by(normalize, nulls_equal)
+        self._exact = Exact(normalize, nulls_equal)
         if isinstance(columns, str) or (columns is not None and len(set(columns)) != len(columns)):
             raise OptionError(f"`columns` takes names of columns, each once, got {columns!r}")
         self._columns = None if columns is None else tuple(columns)
@@ -122,7 +121,7 @@ class BloomFilter:
             >>> hr.BloomFilter.of(ds, on="text").contains({"text": ["a", "x"]}).tolist()
             [True, False]
         """
-        exact = keyed_by(normalize, nulls_equal)
+        exact = Exact(normalize, nulls_equal)
         columns = compared(dataset, on, exact)
         count = max(dataset.selection.set.count, 1) if capacity is None else capacity
         made = BloomFilter(
@@ -264,9 +263,9 @@ class BloomFilter:
         if missing:
             raise UnknownColumnError.from_names(missing, schema.names, "the frame")
         for name in names:
-            kind = _kind(schema.field(name).type)
+            kind = kind_of(schema.field(name).type)
             known = self._kinds.get(name, kind)
-            if kind not in (known, _NULL):
+            if kind not in (known, NULL):  # a column of nulls alone goes with any
                 raise SchemaError(
                     f"column `{name}` must hold values of kind {known}, as the Bloom filter does, got "
                     f"{schema.field(name).type}; values of other kinds are never equal, so cast the column"
@@ -277,17 +276,8 @@ class BloomFilter:
         """Remember the columns, and of which kinds they are, once values tell them."""
         self._columns = tuple(fields.names)
         for field in fields:
-            if _kind(field.type) != _NULL:
-                self._kinds.setdefault(field.name, _kind(field.type))
-
-
-def keyed_by(normalize: Normalize, nulls_equal: bool) -> Exact:
-    """Return the exact search that makes the keys.
-
-    Raises:
-        OptionError: A setting cannot be right.
-    """
-    return Exact(normalize=normalize, nulls_equal=nulls_equal)
+            if kind_of(field.type) != NULL:
+                self._kinds.setdefault(field.name, kind_of(field.type))
 
 
 def as_batch(frame: Any) -> pa.RecordBatch:
@@ -302,34 +292,6 @@ def as_batch(frame: Any) -> pa.RecordBatch:
         return from_frame(frame)
     made = MemorySource.from_arrays(frame) if isinstance(frame, Mapping) else MemorySource.from_table(frame)
     return pa.RecordBatch.from_arrays(list(made.columns.values()), schema=made.schema)
-
-
-# Values of these are compared with each other, whatever their width or unit.
-_KINDS = (
-    (_NULL, pa.types.is_null),
-    ("boolean", pa.types.is_boolean),
-    ("whole number", pa.types.is_integer),
-    ("float", pa.types.is_floating),
-    ("decimal", pa.types.is_decimal),
-    ("text", pa.types.is_string),
-    ("text", pa.types.is_large_string),
-    ("text", pa.types.is_string_view),
-    ("bytes", pa.types.is_binary),
-    ("bytes", pa.types.is_large_binary),
-    ("bytes", pa.types.is_binary_view),
-    ("bytes", pa.types.is_fixed_size_binary),
-    ("time stamp", pa.types.is_timestamp),
-    ("date", pa.types.is_date),
-    ("time", pa.types.is_time),
-    ("duration", pa.types.is_duration),
-)
-
-
-def _kind(kind: pa.DataType) -> str:
-    """Name what values can equal those of a type."""
-    if pa.types.is_dictionary(kind):
-        return _kind(kind.value_type)
-    return next((name for name, is_such in _KINDS if is_such(kind)), str(kind))
 
 
 def _digest(meta: Mapping[str, Any], words: Sequence[NDArray[np.uint64]]) -> str:

@@ -95,6 +95,12 @@ class MatchOptions:
         """Where kernels run; they need no other processes."""
         return self.executor if isinstance(self.executor, (Serial, Threads)) else Threads()
 
+    @property
+    def workers(self) -> int:
+        """How many kernels run at the same time."""
+        threads = self.threads
+        return threads.count if isinstance(threads, Threads) else 1
+
 
 @dataclass(frozen=True, slots=True)
 class Edges:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,11 +14,12 @@ from headrace.dedup.exact.exact import Exact
 from headrace.dedup.find import FindOptions, On, compared, sign
 from headrace.dedup.method import Edges, Method, SupportsThreshold
 from headrace.dedup.preference import Preference
+from headrace.dedup.report.shares import percent
 from headrace.dedup.signing import JoinedSignatures
 from headrace.errors import SchemaError
 from headrace.execution.executors import Executor
 from headrace.execution.progress import Progress
-from headrace.hashing.arrays import arrays_of
+from headrace.hashing.kinds import kind_of
 from headrace.selecting.base import Selectable
 from headrace.selecting.stored import Cache
 
@@ -139,46 +139,11 @@ def check_kinds(train: pa.Schema, test: pa.Schema, columns: tuple[str, ...]) -> 
     """
     for name in columns:
         one, other = train.field(name).type, test.field(name).type
-        if _kind(one) != _kind(other):
+        if kind_of(one) != kind_of(other):
             raise SchemaError(
                 f"column `{name}` must hold values of one kind in both data sets, got {one} in train and "
                 f"{other} in test; cast it by `hr.Cast` in one of them"
             )
-
-
-def _kind(kind: pa.DataType) -> object:
-    """Return what is equal for types whose values can be equal, as `headrace.hashing` compares them."""
-    arrays = arrays_of(pa.nulls(0, kind))
-    if arrays is not None:
-        return arrays.layout
-    if isinstance(kind, pa.BaseExtensionType):
-        return _kind(kind.storage_type)
-    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
-        return _kind(kind.value_type)
-    if pa.types.is_struct(kind):
-        return tuple((field.name, _kind(field.type)) for field in kind)
-    if pa.types.is_nested(kind) and not pa.types.is_map(kind) and not pa.types.is_union(kind):
-        return "list", _kind(kind.value_type)
-    found = [name for name, are_kind in _KINDS.items() if any(is_kind(kind) for is_kind in are_kind)]
-    return found[0] if found else kind
-
-
-_KINDS: dict[str, tuple[Callable[[pa.DataType], bool], ...]] = {
-    "whole numbers": (pa.types.is_integer,),
-    "floats": (pa.types.is_floating,),
-    "decimals": (pa.types.is_decimal,),
-    "texts": (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
-    "bytes": (
-        pa.types.is_binary,
-        pa.types.is_large_binary,
-        pa.types.is_binary_view,
-        pa.types.is_fixed_size_binary,
-    ),
-    "instants": (pa.types.is_timestamp,),
-    "dates": (pa.types.is_date,),
-    "times": (pa.types.is_time,),
-    "durations": (pa.types.is_duration,),
-}
 
 
 def _overlap(edges: Edges, offset: int, samples: tuple[int, int], method: str) -> Overlap:
@@ -220,4 +185,4 @@ def _overlap(edges: Edges, offset: int, samples: tuple[int, int], method: str) -
 
 
 def _share(count: int, total: int) -> str:
-    return f"{count:,} of {total:,} samples ({100 * count / max(total, 1):.1f} %)"
+    return f"{count:,} of {total:,} samples ({percent(count / max(total, 1))})"

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from headrace.errors import SchemaError
 
-_MOST_MEMBERS = (
-    1 << 21
-)  # of lists, hashed at a time: each takes 8 bytes or 16, more than the pixel that it is
+# Members of lists that are hashed at a time: a hash takes 8 bytes or 16, more than most members.
+_MOST_MEMBERS = 1 << 21
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _DAY_MILLISECONDS = 86_400_000
 

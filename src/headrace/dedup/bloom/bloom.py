@@ -9,10 +9,10 @@ from typing import ClassVar
 import pyarrow as pa
 
 from headrace.dedup.bloom.stages import KeyFilter, stage_size
-from headrace.dedup.bloom_filter import Normalize, keyed_by
-from headrace.dedup.exact.exact import KeySigner
+from headrace.dedup.exact.exact import Exact, KeySigner
 from headrace.dedup.exact.groups import match_keys
-from headrace.dedup.method import Edges, MatchOptions, Ranks, Signatures, Signed
+from headrace.dedup.exact.normalizing import Normalize
+from headrace.dedup.method import Edges, MatchOptions, Signatures, Signed
 
 _LEAST_CANDIDATES = 1 << 10
 _CANDIDATE_SHARE = 16
@@ -25,9 +25,9 @@ class Bloom:
     A first pass fills a Bloom filter. What it surely has not seen is new; what it may have seen is only a
     candidate, and nothing is dropped for that. A second pass takes the samples with a candidate's key, and
     decides them exactly. So the answer equals that of `hr.Exact` with the same settings, at some ten bits for
-    each distinct key and for each candidate; samples are read or taken from the cache twice.
+    each key of the capacity and 24 bytes for each candidate; samples are read or taken from the cache twice.
 
-    Where these bits would pass the memory limit, keys go to a temporary file at once, as with `hr.Exact`.
+    Where the filter would pass the memory limit, keys go to a temporary file at once, as with `hr.Exact`.
 
     Attributes:
         error_rate: Share of the new keys that become candidates for nothing, above 0 and at most 0.5.
@@ -58,15 +58,19 @@ class Bloom:
             OptionError: One of them cannot be right.
         """
         stage_size(1 if self.capacity is None else self.capacity, self.error_rate, self.grow)
-        keyed_by(self.normalize, self.nulls_equal)
+        Exact(self.normalize, self.nulls_equal)  # checks them
+
+    @property
+    def _exact(self) -> Exact:
+        return Exact(self.normalize, self.nulls_equal)
 
     def columns(self, schema: pa.Schema) -> tuple[str, ...]:
         """Compare the columns that an exact search compares."""
-        return keyed_by(self.normalize, self.nulls_equal).columns(schema)
+        return self._exact.columns(schema)
 
     def signer(self, schema: pa.Schema) -> KeySigner:
         """Hash each sample, as an exact search does."""
-        return keyed_by(self.normalize, self.nulls_equal).signer(schema)
+        return self._exact.signer(schema)
 
     def match(self, signatures: Signatures, options: MatchOptions) -> Edges:
         """Link samples of equal key to the preferred one.
@@ -79,43 +83,24 @@ class Bloom:
         # As many keys as samples are never too many, and a filter that need not grow takes a bit less.
         grow = self.grow and self.capacity is not None
         if stage_size(capacity, self.error_rate, grow).nbytes > options.memory_limit:
-            return match_keys(signatures, options)
+            return match_keys(signatures, signatures.count, options)
         seen = KeyFilter(capacity, self.error_rate, grow)
         repeated = KeyFilter(max(capacity // _CANDIDATE_SHARE, _LEAST_CANDIDATES), self.error_rate, grow=True)
         for signed in signatures:
             keys = signed.arrays["keys"]
             repeated.add(keys[seen.add(keys)])
             if seen.nbytes + repeated.nbytes > options.memory_limit:
-                return match_keys(signatures, options)
+                return match_keys(signatures, signatures.count, options)
         left = options.memory_limit - repeated.nbytes
         del seen
-        return match_keys(Candidates(signatures, repeated), replace(options, memory_limit=left))
+        return match_keys(
+            _candidates(signatures, repeated), signatures.count, replace(options, memory_limit=left)
+        )
 
 
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """Those of all samples whose key may be one that came more than once.
-
-    Attributes:
-        signatures: Of all samples.
-        repeated: The keys.
-    """
-
-    signatures: Signatures
-    repeated: KeyFilter
-
-    @property
-    def count(self) -> int:
-        """How many samples there are at the most."""
-        return self.signatures.count
-
-    def __iter__(self) -> Iterator[Signed]:
-        """Yield the keys of the candidates of each row group."""
-        for signed in self.signatures:
-            keys = signed.arrays["keys"]
-            chosen = self.repeated.contains(keys)
-            yield Signed(signed.ranks[chosen], {"keys": keys[chosen]})
-
-    def values(self, ranks: Ranks) -> Iterator[tuple[Ranks, pa.RecordBatch]]:
-        """Read the compared columns of some samples."""
-        return self.signatures.values(ranks)
+def _candidates(signatures: Signatures, repeated: KeyFilter) -> Iterator[Signed]:
+    """Yield the samples of each row group whose key may be one that came more than once."""
+    for signed in signatures:
+        keys = signed.arrays["keys"]
+        chosen = repeated.contains(keys)
+        yield Signed(signed.ranks[chosen], {"keys": keys[chosen]})

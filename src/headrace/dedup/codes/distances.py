@@ -9,12 +9,10 @@ Das Sarma, Detecting near-duplicates for web crawling, WWW 2007).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations, pairwise, product
 from math import ceil, comb
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,38 +81,10 @@ def match_codes(signatures: Signatures, distance: int, options: MatchOptions) ->
         found = arrays.finish()
         if not found:
             return Edges.concat([])
-        exact = match_keys(Keyed(found["keyed"], found["keys"]), options)
+        exact = match_keys([Signed(found["keyed"], {"keys": found["keys"]})], len(found["keyed"]), options)
         same, codes, ranks = _collapse(found["codes"], found["ranks"], options.memory_limit)
         similar = [] if distance == 0 else [_link_similar(codes, ranks, distance, options)]
         return Edges.concat([exact, same, *similar])
-
-
-@dataclass(frozen=True, eq=False)
-class Keyed:
-    """Samples and their keys, as signatures by themselves.
-
-    Attributes:
-        ranks: Numbers of the samples.
-        keys: uint64 of shape [samples, 2].
-    """
-
-    ranks: Ranks
-    keys: Keys
-
-    @property
-    def count(self) -> int:
-        """How many samples there are."""
-        return len(self.ranks)
-
-    def __iter__(self) -> Iterator[Signed]:
-        """Yield the keys, a bounded number at a time."""
-        for begin in range(0, len(self.ranks), _CHUNK):
-            here = slice(begin, begin + _CHUNK)
-            yield Signed(self.ranks[here], {"keys": self.keys[here]})
-
-    def values(self, ranks: Ranks) -> Iterator[Any]:
-        """Not there: keys are all that is known."""
-        raise NotImplementedError
 
 
 def _collapse(codes: Codes, ranks: Ranks, limit: int) -> tuple[Edges, Codes, Ranks]:
@@ -204,8 +174,7 @@ class _Found:
 
 def _link_similar(codes: Codes, ranks: Ranks, distance: int, options: MatchOptions) -> Edges:
     """Link codes, none of them twice, that differ in at most so many bits."""
-    threads = getattr(options.threads, "count", 1)
-    parts = max(ceil(threads * _BYTES_PER_CODE * len(codes) / options.memory_limit), 1)
+    parts = max(ceil(options.workers * _BYTES_PER_CODE * len(codes) / options.memory_limit), 1)
     if parts == 1 and (np.diff(ranks) < 0).any():
         order = np.argsort(ranks)
         codes, ranks = codes[order], ranks[order]

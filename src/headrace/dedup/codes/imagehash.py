@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from headrace.dedup.codes.distances import BITS, check_distance, match_codes, signature_of
 from headrace.dedup.method import Edges, MatchOptions, Signature, Signatures
+from headrace.dedup.one_column import OneColumn
 from headrace.errors import HeadraceError, MissingDependencyError, OptionError, SchemaError, UndecodableError
-from headrace.hashing.keys import row_keys
+from headrace.hashing.keys import key_column
 from headrace.images import check_pillow, open_image, to_grey, to_pixels
 from headrace.prepare.tensors import tensor_shape, tensor_values
 
@@ -28,7 +29,7 @@ _LEAST_BITS = 4  # set, and not set
 
 
 @dataclass(frozen=True, slots=True)
-class ImageSigner:
+class ImageHashSigner:
     """Makes a code of 64 bits of each image, and a key of each that shows too little for one.
 
     Attributes:
@@ -54,7 +55,7 @@ class ImageSigner:
             codes[place], is_plain[place] = self._code(pixels)
             if is_plain[place]:
                 contents.append(_content(pixels))
-        keys, _ = row_keys([pa.array(contents, pa.large_binary())], ["image"])
+        keys = key_column(pa.array(contents, pa.large_binary()))
         return signature_of(None if len(rows) == batch.num_rows else rows, codes, is_plain, keys)
 
     def _code(self, pixels: Pixels) -> tuple[np.uint64, bool]:
@@ -134,27 +135,17 @@ class ImageHash:
         Raises:
             OptionError: There is none, or there are several.
         """
-        names = [field.name for field in schema if _is_bytes(field.type) or _is_array(field.type)]
-        if len(names) != 1:
-            raise OptionError(f"`on` must name a column of images, of which there are {len(names)}: {names}")
-        return (names[0],)
+        return _COMPARED.choose(schema)
 
-    def signer(self, schema: pa.Schema) -> ImageSigner:
+    def signer(self, schema: pa.Schema) -> ImageHashSigner:
         """Make codes of a column of images.
 
         Raises:
             OptionError: Several columns are to be compared.
             SchemaError: The column holds no images.
         """
-        if len(schema) != 1:
-            raise OptionError(f"`hr.ImageHash` compares one column of images, got {schema.names}")
-        kind = schema.field(0).type
-        if not _is_bytes(kind) and not _is_array(kind):
-            raise SchemaError(
-                f"column `{schema.names[0]}` must hold encoded images or arrays of uint8 of shape [height, "
-                f"width], [height, width, channels] or [channels, height, width], got {kind}"
-            )
-        return ImageSigner(self.algorithm)
+        _COMPARED.check(schema)
+        return ImageHashSigner(self.algorithm)
 
     def match(self, signatures: Signatures, options: MatchOptions) -> Edges:
         """Link images whose hashes are near."""
@@ -172,6 +163,19 @@ def _is_array(kind: pa.DataType) -> bool:
     value = kind.value_type if isinstance(kind, pa.FixedShapeTensorType) else kind
     has_channels = len(shape) == 3 and (shape[2] in _CHANNELS or shape[0] in _CHANNELS)
     return pa.types.is_uint8(value) and (len(shape) == 2 or has_channels)
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    return _is_bytes(kind) or _is_array(kind)
+
+
+_COMPARED = OneColumn(
+    "`hr.ImageHash`",
+    "images",
+    _is_image,
+    "encoded images or arrays of uint8 of shape [height, width], [height, width, channels] or [channels, "
+    "height, width]",
+)
 
 
 def _images(column: pa.Array, name: str, rows: NDArray[np.int64]) -> Iterator[Pixels]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.dedup.exact.groups import match_keys
-from headrace.dedup.exact.normalizing import normalized, parse_normalize
+from headrace.dedup.exact.normalizing import Normalize, normalized, parse_normalize
 from headrace.dedup.exact.verify import verified
 from headrace.dedup.method import Edges, MatchOptions, Signature, Signatures
 from headrace.errors import OptionError
@@ -79,7 +78,7 @@ class Exact:
 
     name: ClassVar[str] = "exact"
 
-    normalize: str | Sequence[str] | None = None
+    normalize: Normalize = None
     nulls_equal: bool = False
     verify: bool = False
 
@@ -105,7 +104,7 @@ class Exact:
 
     def match(self, signatures: Signatures, options: MatchOptions) -> Edges:
         """Link samples of equal key, or of equal values, to the preferred one."""
-        edges = match_keys(signatures, options)
+        edges = match_keys(signatures, signatures.count, options)
         if not self.verify:
             return edges
         plain = partial(normalized, words=parse_normalize(self.normalize))

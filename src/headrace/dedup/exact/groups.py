@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
 
 from headrace.dedup.exact.records import Layout, Records
-from headrace.dedup.method import Edges, MatchOptions, Ranks, Signatures
+from headrace.dedup.method import Edges, MatchOptions, Ranks, Signed
 
 
-def match_keys(signatures: Signatures, options: MatchOptions) -> Edges:
-    """Link samples of equal key (`keys`, uint64 of shape [n, 2]) to the preferred one of them.
+def match_keys(samples: Iterable[Signed], most: int, options: MatchOptions) -> Edges:
+    """Link samples of equal key to the preferred one of them.
 
     The edges depend on keys and ranks alone. Beyond the memory limit, keys go to a temporary file, 24 bytes
     for each sample. All samples of one key are worked on together, since each is an edge in any case.
 
+    Args:
+        samples: With `keys`, uint64 of shape [n, 2]; read once.
+        most: How many samples there are at the most.
+        options: Where it runs, and the memory limit.
+
     Raises:
         OSError: The temporary file cannot be written or read.
     """
-    workers = getattr(options.threads, "count", 1)
-    with Records(Layout.plan(signatures.count, options.memory_limit, workers)) as records:
-        for signed in signatures:
+    with Records(Layout.plan(most, options.memory_limit, options.workers)) as records:
+        for signed in samples:
             records.add(signed.arrays["keys"], signed.ranks)
         records.finish()
         found = list(options.threads.map(partial(_link, records), range(records.partitions)))

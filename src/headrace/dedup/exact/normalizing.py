@@ -15,6 +15,8 @@ from headrace.prepare.steps.text import Casefold, Strip
 if TYPE_CHECKING:
     import polars as pl
 
+Normalize = str | Sequence[str] | None
+
 _FORMS = ("nfc", "nfkc")
 _WORDS = (*_FORMS, "casefold", "whitespace", "strip")  # in the order in which they are applied
 
@@ -61,7 +63,6 @@ def _steps(words: tuple[str, ...]) -> list[str]:
 
 
 def _apply(series: pl.Series, step: str) -> pl.Series:
-
     if step in _FORMS:
         form: Any = step.upper()
         is_ascii = series.str.len_bytes() == series.str.len_chars()

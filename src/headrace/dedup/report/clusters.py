@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from headrace.dedup.preference import Keep
 from headrace.dedup.report.deciding import number_samples
 from headrace.planning.selection import Selection
@@ -63,10 +61,6 @@ def read_largest(
     names = {name: f"{name}_value" for name in columns if name in _OWN}
     parts = [
         frame.rename(names, strict=False).with_columns(pl.Series("sample_id", ids))
-        for ids, frame in scan(dataset.with_selection(chosen), columns, _frame, None)
+        for ids, frame in scan(dataset.with_selection(chosen), columns, to_frame, None)
     ]
     return ranked.join(pl.concat(parts), on="sample_id", maintain_order="left")
-
-
-def _frame(batch: pa.RecordBatch) -> pl.DataFrame:
-    return to_frame(batch)

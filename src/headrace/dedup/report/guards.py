@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.dedup.report.report import DuplicateReport
+from headrace.dedup.report.shares import percent
 from headrace.errors import DuplicateShareError, DuplicateShareWarning, OptionError
 from headrace.execution.executors import Executor
 
@@ -53,14 +54,14 @@ class Guards:
         sources = _judged(report.removed(self.by, executor=executor), self.by)
         if self.stop_above is not None and (worst := _above(sources, self.stop_above)):
             raise DuplicateShareError(
-                f"at most {_percent(self.stop_above)} of a source may be left out as duplicates "
+                f"at most {percent(self.stop_above)} of a source may be left out as duplicates "
                 f"(`stop_above={self.stop_above}`), got {_named(worst)}; the largest clusters hold "
                 f"{_describe(report)}; compare other columns, or compare more strictly, or pass "
                 "`stop_above=None` if these are duplicates"
             )
         if self.warn_above is not None and (worst := _above(sources, self.warn_above)):
             warnings.warn(
-                f"more than {_percent(self.warn_above)} of a source is left out as duplicates "
+                f"more than {percent(self.warn_above)} of a source is left out as duplicates "
                 f"(`warn_above={self.warn_above}`): {_named(worst)}; `report.largest()` of "
                 "`hr.find_duplicates` shows them; pass `warn_above=None` if these are duplicates",
                 DuplicateShareWarning,
@@ -81,7 +82,7 @@ class _Source:
         return self.dropped / max(self.samples, 1)
 
     def __str__(self) -> str:
-        return f"{_percent(self.share)} of {self.name} ({self.dropped:,} of {self.samples:,} samples)"
+        return f"{percent(self.share)} of {self.name} ({self.dropped:,} of {self.samples:,} samples)"
 
 
 def _judged(shares: pl.DataFrame, by: str | None) -> list[_Source]:
@@ -126,7 +127,3 @@ def _describe(report: DuplicateReport) -> str:
 def _shortened(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from headrace.dedup.report.clusters import find_members, read_largest
 from headrace.dedup.report.deciding import decide_pairs
 from headrace.dedup.report.search import Search
-from headrace.dedup.report.shares import shares_by_shard, shares_by_value
+from headrace.dedup.report.shares import percent, shares_by_shard, shares_by_value
 from headrace.dedup.report.stored import read_report, write_report
 from headrace.errors import OptionError, StateError, check_whole
 from headrace.execution.executors import Executor
@@ -255,7 +255,7 @@ class DuplicateReport:
         keep = search.keep if search.priority is None else f"highest `{search.priority}`, then {search.keep}"
         lines = [
             ("samples", f"{search.samples:,}"),
-            ("dropped", f"{self._decided.height:,} ({_percent(self.share)})"),
+            ("dropped", f"{self._decided.height:,} ({percent(self.share)})"),
             ("found by", search.settings),
             *(("", line) for line in search.description.splitlines()),
             ("columns", ", ".join(names[:_MOST_COLUMNS]) + unseen),
@@ -271,7 +271,7 @@ class DuplicateReport:
         shards = self.removed()
         if shards.height > 1:
             name, samples, dropped, share = shards.sort("share", descending=True, maintain_order=True).row(0)
-            lines.append(("by shard", f"at most {_percent(share)} ({dropped:,} of {samples:,} in {name})"))
+            lines.append(("by shard", f"at most {percent(share)} ({dropped:,} of {samples:,} in {name})"))
         return lines
 
     def _clusters_line(self) -> str:
@@ -282,7 +282,3 @@ class DuplicateReport:
         if others:
             line += ", the next " + " and ".join(f"{size:,}" for _, size in others)
         return line
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -68,6 +68,16 @@ def shares_by_value(
     return _with_share(frame).sort("share", "dropped", descending=True, maintain_order=True)
 
 
+def percent(share: float) -> str:
+    """Write a share of 0 to 1 as it is printed.
+
+    Example:
+        >>> percent(0.507)
+        '50.7 %'
+    """
+    return f"{100 * share:.1f} %"
+
+
 def _with_share(frame: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 

@@ -11,14 +11,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.dedup.method import Edges, MatchOptions, Signature, Signatures
+from headrace.dedup.one_column import OneColumn
 from headrace.dedup.text.bands import PERMUTATIONS, Banding
 from headrace.dedup.text.near import match_near
-from headrace.dedup.text.shingles import Unit, decoded, is_text, shingles_of
-from headrace.errors import OptionError, SchemaError, check_whole
+from headrace.dedup.text.shingles import Unit, is_text, plain_texts, shingles_of
+from headrace.errors import OptionError, check_whole
 from headrace.hashing.keys import key_column
 
 _SEED = 0x4D696E48  # of the permutations
 _UNITS = ("word", "char")
+_COMPARED = OneColumn("`hr.MinHash`", "texts", is_text, "texts")
 _SHOWN = 13  # similarities, 0.05 apart
 
 
@@ -50,8 +52,7 @@ class MinHashSigner:
         """
         from headrace.dedup.text.minhash_kernels import find_minima
 
-        column = decoded(batch.column(0))
-        texts = column.drop_null()
+        texts, rows = plain_texts(batch.column(0))
         shingles, lengths = shingles_of(texts, self.unit, self.ngram)
         ends = np.cumsum(lengths[lengths > 0])
         arrays = {
@@ -60,8 +61,7 @@ class MinHashSigner:
             "minima": find_minima(shingles, ends, *_permutations(self.permutations)),
             "keys": key_column(texts.filter(pa.array(lengths == 0))),
         }
-        is_null = column.is_null().to_numpy(zero_copy_only=False)
-        return Signature(np.flatnonzero(~is_null) if is_null.any() else None, arrays)
+        return Signature(rows, arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,17 +159,15 @@ class MinHash:
             similarity   0.40  0.45  0.50  0.55  0.60  0.65  0.70  0.75  0.80  0.85  0.90  0.95  1.00
             probability  0.03  0.07  0.13  0.24  0.40  0.60  0.79  0.92  0.99  1.00  1.00  1.00  1.00
         """
-        return "\n".join(self.lines())
-
-    def lines(self) -> list[str]:
-        """Return the lines of `describe`, which reports print too."""
         bands, rows = self.banding.bands, self.banding.rows
         shown = [1 - step / 20 for step in reversed(range(_SHOWN))]
-        return [
-            f"{bands} bands of {rows} rows; texts are compared if they share a band",
-            "similarity   " + "  ".join(f"{similarity:.2f}" for similarity in shown),
-            "probability  " + "  ".join(f"{self.probability(similarity):.2f}" for similarity in shown),
-        ]
+        return "\n".join(
+            (
+                f"{bands} bands of {rows} rows; texts are compared if they share a band",
+                "similarity   " + "  ".join(f"{similarity:.2f}" for similarity in shown),
+                "probability  " + "  ".join(f"{self.probability(similarity):.2f}" for similarity in shown),
+            )
+        )
 
     def columns(self, schema: pa.Schema) -> tuple[str, ...]:
         """Choose the only text column.
@@ -177,13 +175,7 @@ class MinHash:
         Raises:
             OptionError: There is none, or more than one.
         """
-        names = [field.name for field in schema if is_text(field.type)]
-        if len(names) != 1:
-            found = "none" if not names else ", ".join(f"`{name}`" for name in names)
-            raise OptionError(
-                f"`on` must name the text column to compare, for there is not just one: {found}"
-            )
-        return tuple(names)
+        return _COMPARED.choose(schema)
 
     def signer(self, schema: pa.Schema) -> MinHashSigner:
         """Return what makes sets of shingles and their signatures.
@@ -192,14 +184,7 @@ class MinHash:
             OptionError: There is more than one column.
             SchemaError: It holds no texts.
         """
-        if len(schema) != 1:
-            names = ", ".join(f"`{name}`" for name in schema.names)
-            raise OptionError(f"MinHash compares one text column, got {names}; name one of them by `on`")
-        if not is_text(schema.field(0).type):
-            raise SchemaError(
-                f"MinHash compares texts, but column `{schema.field(0).name}` is of type "
-                f"{schema.field(0).type}; name a text column by `on`, or take another method"
-            )
+        _COMPARED.check(schema)
         return MinHashSigner(self.unit, self.ngram, self.permutations or PERMUTATIONS)
 
     def match(self, signatures: Signatures, options: MatchOptions) -> Edges:

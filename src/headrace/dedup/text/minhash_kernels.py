@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import float64, int64, njit, types, uint64
@@ -203,6 +203,24 @@ def _find_same(entries: Any, number_bits: Any, spans: Any, shingles: Any, same: 
         begin = end
 
 
+class Pairs(NamedTuple):
+    """Similar texts that share a band.
+
+    Attributes:
+        losers: The later text of each pair, int64 of shape [pairs].
+        winners: The earlier one.
+        scores: Their similarity, float64 of shape [pairs].
+        crowded: The texts of groups that are too large to compare all, int64.
+        groups: How many such groups there are.
+    """
+
+    losers: Places
+    winners: Places
+    scores: NDArray[np.float64]
+    crowded: Places
+    groups: int
+
+
 def find_minima(shingles: Words, ends: Places, factors: Minima, addends: Minima) -> Minima:
     """Find the least of `factor * hash + addend` modulo 2**32 over each text's shingles; releases the GIL.
 
@@ -263,7 +281,7 @@ def find_pairs(
     band: int,
     threshold: float,
     crowd: tuple[int, int],
-) -> tuple[Places, Places, NDArray[np.float64], Places, int]:
+) -> Pairs:
     """Verify every two texts that share a band, but those that share an earlier one; releases the GIL.
 
     Args:
@@ -275,10 +293,7 @@ def find_pairs(
         threshold: Least Jaccard similarity.
         crowd: Of a group of more texts than the first number, each is compared with so many of the first
             ones, and so many just before it, as the second number says.
-
-    Returns:
-        The later and the earlier text of each pair, and its similarity; the texts of larger groups, and how
-        many such groups there are.
     """
     keys, spans, shingles = texts
-    return _find_pairs(entries, np.uint64(number_bits), band, keys, spans, shingles, float(threshold), *crowd)
+    number = np.uint64(number_bits)
+    return Pairs(*_find_pairs(entries, number, band, keys, spans, shingles, float(threshold), *crowd))

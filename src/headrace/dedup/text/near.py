@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.dedup.exact.groups import match_keys
@@ -17,17 +15,15 @@ from headrace.dedup.growing import GrowingArrays
 from headrace.dedup.method import Edges, MatchOptions, Ranks, Signatures, Signed
 from headrace.dedup.text.bands import Banding
 
+if TYPE_CHECKING:
+    from headrace.dedup.text.minhash_kernels import Pairs
+
 Words = NDArray[np.uint64]
 Places = NDArray[np.int64]
-Scores = NDArray[np.float64]
-Found = tuple[Places, Places, Scores, Places, int]
 
 _CROWD = (1000, 64)  # of how many texts a group is too large to compare all, and with how many of each end
 _PART_BITS = 3  # parts of a band, sorted and compared on threads
 _LEAST_TEXTS = 1 << 12  # that are worth parts
-_SLICE = 1 << 20  # short texts at a time
-
-_NONE, _NO_KEYS = np.zeros(0, np.int64), np.zeros((0, 2), np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +53,6 @@ class Texts:
         return replace(self, ranks=self.ranks[chosen], spans=np.ascontiguousarray(self.spans[chosen]))
 
 
-@dataclass(frozen=True, slots=True)
-class ShortTexts:
-    """The texts that have no shingles, with a key of each one's bytes."""
-
-    signatures: Signatures
-    ranks: Ranks
-    keys: Words
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return len(self.ranks)
-
-    def __iter__(self) -> Iterator[Signed]:
-        """Yield their keys, some at a time."""
-        for begin in range(0, self.count, _SLICE):
-            chosen = slice(begin, begin + _SLICE)
-            yield Signed(self.ranks[chosen], {"keys": self.keys[chosen]})
-
-    def values(self, ranks: Ranks) -> Iterator[tuple[Ranks, pa.RecordBatch]]:
-        """Read them again."""
-        return self.signatures.values(ranks)
-
-
 def match_near(signatures: Signatures, banding: Banding, threshold: float, options: MatchOptions) -> Edges:
     """Link texts whose Jaccard similarity is at the threshold or above, as far as bands find them.
 
@@ -97,14 +69,15 @@ def match_near(signatures: Signatures, banding: Banding, threshold: float, optio
     options = replace(options, memory_limit=max(options.memory_limit // 2, 1))
     with GrowingArrays(options.memory_limit) as arrays:
         short, texts = _collect(signatures, banding, arrays)
-        equal = match_keys(short, options)
+        equal = match_keys([short], len(short.ranks), options)
         same = _find_same(texts)
         is_first = same == np.arange(len(same))
         linked = Edges.of_same(texts.ranks[~is_first], texts.ranks[same[~is_first]])
         return Edges.concat([equal, linked, _link_similar(texts.take(is_first), threshold, options)])
 
 
-def _collect(signatures: Signatures, banding: Banding, arrays: GrowingArrays) -> tuple[ShortTexts, Texts]:
+def _collect(signatures: Signatures, banding: Banding, arrays: GrowingArrays) -> tuple[Signed, Texts]:
+    """Read all signatures: the keys of the texts without shingles, and the other texts."""
     from headrace.dedup.text.minhash_kernels import hash_bands
 
     for part in signatures:
@@ -121,14 +94,13 @@ def _collect(signatures: Signatures, banding: Banding, arrays: GrowingArrays) ->
         )
     found = arrays.finish()
     if not found:
-        return ShortTexts(signatures, _NONE, _NO_KEYS), Texts(
-            _NONE, _NONE.reshape(0, 3), _NO_KEYS, _NO_KEYS[:, 0]
-        )
+        none, no_keys = np.zeros(0, np.int64), np.zeros((0, 2), np.uint64)
+        return Signed(none, {"keys": no_keys}), Texts(none, none.reshape(0, 3), no_keys, no_keys[:, 0])
     ends = np.cumsum(found["lengths"])
     order = np.argsort(found["ranks"])
     spans = np.stack([order, ends[order] - found["lengths"][order], ends[order]], axis=1)
     texts = Texts(found["ranks"][order], spans, found["bands"], found["shingles"])
-    return ShortTexts(signatures, found["short"], found["keys"]), texts
+    return Signed(found["short"], {"keys": found["keys"]}), texts
 
 
 def _find_same(texts: Texts) -> Places:
@@ -147,20 +119,20 @@ def _find_same(texts: Texts) -> Places:
 def _link_similar(texts: Texts, threshold: float, options: MatchOptions) -> Edges:
     """Compare texts band by band."""
     part_bits = _PART_BITS if len(texts.ranks) >= _LEAST_TEXTS else 0
-    found: list[Found] = []
+    found: list[Pairs] = []
     for band in range(texts.bands.shape[1]):
         keys = texts.bands[texts.spans[:, 0], band]
         compare = partial(_compare, texts, keys, band, part_bits, threshold)
         parts = list(options.threads.map(compare, range(1 << part_bits)))
-        for *_, crowded, _ in parts:
+        for pairs in parts:
             # Not all of them were compared, so that they must not pass for it where they meet again: each
             # gets a key of its own.
-            rows = texts.spans[crowded, 0]
+            rows = texts.spans[pairs.crowded, 0]
             texts.bands[rows, band] = rows.astype(np.uint64)
         found += parts
     if not found:
         return Edges.concat([])
-    groups = sum(part[4] for part in found)
+    groups = sum(pairs.groups for pairs in found)
     if groups:
         warnings.warn(
             f"{groups} groups of candidates have more than {_CROWD[0]:,} texts, each of which was compared "
@@ -169,12 +141,14 @@ def _link_similar(texts: Texts, threshold: float, options: MatchOptions) -> Edge
             UserWarning,
             stacklevel=2,
         )
-    losers, winners, scores = (np.concatenate([part[number] for part in found]) for number in range(3))
+    losers = np.concatenate([pairs.losers for pairs in found])
+    winners = np.concatenate([pairs.winners for pairs in found])
+    scores = np.concatenate([pairs.scores for pairs in found])
     _, once = np.unique(losers * len(texts.ranks) + winners, return_index=True)
     return Edges.of_similar(texts.ranks[losers[once]], texts.ranks[winners[once]], scores[once])
 
 
-def _compare(texts: Texts, keys: Words, band: int, part_bits: int, threshold: float, part: int) -> Found:
+def _compare(texts: Texts, keys: Words, band: int, part_bits: int, threshold: float, part: int) -> Pairs:
     """Compare the texts whose key of a band begins with some bits."""
     from headrace.dedup.text.minhash_kernels import find_pairs, select
     from headrace.dedup.text.sort_kernels import sorted_spread

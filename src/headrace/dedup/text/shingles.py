@@ -21,6 +21,7 @@ from headrace.hashing import forms
 Unit = Literal["word", "char"]
 Hashes = NDArray[np.uint64]
 Lengths = NDArray[np.int64]
+Rows = NDArray[np.int64]
 
 _BLOCK_BYTES = 1 << 22  # of texts at a time, so that what is between stays in the processor's caches
 _POINTS = 0x110000
@@ -31,17 +32,15 @@ def is_text(kind: pa.DataType) -> bool:
     return forms.is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 
-def decoded(column: pa.Array) -> pa.Array:
-    """Return texts and nulls as large strings, whatever holds them."""
+def plain_texts(column: pa.Array) -> tuple[pa.Array, Rows | None]:
+    """Return the texts that are not null as large strings, and their rows; None for all rows."""
     if pa.types.is_dictionary(column.type):
         values = column.dictionary.cast(pa.large_string())
-        return pa.DictionaryArray.from_arrays(column.indices, values).dictionary_decode()
-    return column.cast(pa.large_string())
-
-
-def plain_text(column: pa.Array) -> pa.Array:
-    """Return texts without nulls as large strings, whatever holds them."""
-    return decoded(column).drop_null()
+        column = pa.DictionaryArray.from_arrays(column.indices, values).dictionary_decode()
+    texts = column.cast(pa.large_string())
+    # Only now are the nulls among a dictionary's values seen.
+    rows = np.flatnonzero(texts.is_valid()) if texts.null_count else None
+    return texts.drop_null(), rows
 
 
 def shingles_of(texts: pa.Array, unit: Unit, ngram: int) -> tuple[Hashes, Lengths]:

@@ -11,13 +11,16 @@ import pyarrow as pa
 
 from headrace.dedup.codes.distances import BITS, check_distance, match_codes, signature_of
 from headrace.dedup.method import Edges, MatchOptions, Signature, Signatures
-from headrace.dedup.text.shingles import Unit, is_text, plain_text, shingles_of
-from headrace.errors import OptionError, SchemaError, check_whole
-from headrace.hashing.keys import row_keys
+from headrace.dedup.one_column import OneColumn
+from headrace.dedup.text.shingles import Unit, is_text, plain_texts, shingles_of
+from headrace.errors import OptionError, check_whole
+from headrace.hashing.keys import key_column
+
+_COMPARED = OneColumn("`hr.SimHash`", "texts", is_text, "texts")
 
 
 @dataclass(frozen=True, slots=True)
-class SimSigner:
+class SimHashSigner:
     r"""Makes a code of 64 bits of each text, and a key of each that is too short for one.
 
     Attributes:
@@ -36,13 +39,11 @@ class SimSigner:
         """Make the signatures of the texts that are not null."""
         from headrace.dedup.codes.kernels import vote
 
-        (column,) = batch.columns
-        texts = plain_text(column)
+        texts, rows = plain_texts(batch.column(0))
         hashes, lengths = shingles_of(texts, self.unit, self.ngram)
         codes = vote(hashes, np.append(0, np.cumsum(lengths)))
         is_short = lengths == 0
-        keys, _ = row_keys([texts.filter(pa.array(is_short))], ["text"])
-        rows = np.flatnonzero(column.is_valid()) if column.null_count else None
+        keys = key_column(texts.filter(pa.array(is_short)))
         return signature_of(rows, codes, is_short, keys)
 
 
@@ -102,23 +103,17 @@ class SimHash:
         Raises:
             OptionError: There is none, or there are several.
         """
-        names = [field.name for field in schema if is_text(field.type)]
-        if len(names) != 1:
-            raise OptionError(f"`on` must name a column of texts, of which there are {len(names)}: {names}")
-        return (names[0],)
+        return _COMPARED.choose(schema)
 
-    def signer(self, schema: pa.Schema) -> SimSigner:
+    def signer(self, schema: pa.Schema) -> SimHashSigner:
         """Make codes of a column of texts.
 
         Raises:
             OptionError: Several columns are to be compared.
             SchemaError: The column holds no texts.
         """
-        if len(schema) != 1:
-            raise OptionError(f"`hr.SimHash` compares one column of texts, got {schema.names}")
-        if not is_text(schema.field(0).type):
-            raise SchemaError(f"column `{schema.names[0]}` must hold texts, got {schema.field(0).type}")
-        return SimSigner(self.ngram, self.unit)
+        _COMPARED.check(schema)
+        return SimHashSigner(self.ngram, self.unit)
 
     def match(self, signatures: Signatures, options: MatchOptions) -> Edges:
         """Link texts whose codes are near."""
