@@ -95,10 +95,8 @@ def long_texts(count: int) -> Documents:
 
 def ensure_texts(data: Path, documents: Documents) -> Path:
     """Write texts, which of them come first, and which pairs were planted; complete ones are used again."""
-    folder = (
-        data
-        / f"texts-{documents.count}-{documents.words[0]}-{documents.near}-{documents.equal}-{documents.changed}"
-    )
+    drawn = (documents.count, documents.words[0], documents.near, documents.equal, documents.changed)
+    folder = data / "-".join(map(str, ("texts", *drawn)))
     if (folder / "texts.arrow").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)

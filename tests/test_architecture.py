@@ -35,6 +35,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
+# The parts of a package that has folders by concern, from bottom to top in the same way.
+PARTS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "dedup": (
+        ("method", "one_column", "preference", "growing"),
+        ("exact", "shelf"),
+        ("bloom", "codes", "signing"),
+        ("text", "report"),
+        ("find",),
+        ("bloom_filter", "overlap", "verbs"),
+    ),
+}
+
 # (file, imported module) -> why it may. Empty is the aim; an entry that is no longer needed fails.
 ALLOWED_IMPORTS: dict[tuple[str, str], str] = {}
 
@@ -148,6 +160,23 @@ def check_import_directions(module: Module) -> list[str]:
     return complaints
 
 
+def check_parts(module: Module) -> list[str]:
+    if module.layer not in PARTS or module.path == f"{module.layer}/__init__.py":
+        return []
+    height = {name: height for height, names in enumerate(PARTS[module.layer]) for name in names}
+    own = module.path.removesuffix(".py").split("/")[1]
+    if own not in height:
+        return [f"{module.path}: `{own}` has no place in PARTS"]
+    complaints: list[str] = []
+    for found in find_imports(module):
+        root, package, *rest = [*found.name.split("."), "", ""]
+        if (root, package) != ("headrace", module.layer) or rest[0] == own:
+            continue
+        if height.get(rest[0], len(height)) >= height[own]:
+            complaints.append(f"{module.path}:{found.line}: `{own}` must not import `{rest[0]}`")
+    return complaints
+
+
 def check_libraries(module: Module) -> list[str]:
     complaints: list[str] = []
     for found in find_imports(module):
@@ -208,6 +237,27 @@ def test_import_upwards_is_caught(path: str, text: str) -> None:
 def test_import_downwards_is_accepted(path: str, text: str) -> None:
     """Lower layers, the own package and imports for type checkers alone pass."""
     assert check_import_directions(Module(path, text)) == []
+
+
+def test_parts_of_a_package_import_down_only() -> None:
+    """Within a package that is in folders, data flows one way too."""
+    assert complaints_of(check_parts) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("dedup/exact/verify.py", "from headrace.dedup.find import find"),
+        ("dedup/exact/verify.py", "def look():\n    from headrace.dedup.text import near"),
+        ("dedup/bloom/bloom.py", "from headrace.dedup.codes.distances import BITS"),
+        ("dedup/bloom/bloom.py", "from headrace.dedup import verbs"),
+        ("dedup/helpers.py", "pass"),
+        ("dedup/find.py", "from headrace.dedup.helpers import anything"),
+    ],
+)
+def test_parts_that_import_upwards_are_caught(path: str, text: str) -> None:
+    """An import of a part beside, above or unknown is caught."""
+    assert len(check_parts(Module(path, text))) == 1
 
 
 def test_every_allowed_import_is_in_use() -> None:
