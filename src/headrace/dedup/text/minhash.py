@@ -14,13 +14,12 @@ from headrace.dedup.method import Edges, MatchOptions, Signature, Signatures
 from headrace.dedup.one_column import OneColumn
 from headrace.dedup.text.bands import PERMUTATIONS, Banding
 from headrace.dedup.text.near import match_near
-from headrace.dedup.text.shingles import Unit, is_text, plain_texts, shingles_of
+from headrace.dedup.text.shingles import Unit, check_shingle, holds_texts, plain_texts, shingles_of
 from headrace.errors import OptionError, check_whole
 from headrace.hashing.keys import key_column
 
 _SEED = 0x4D696E48  # of the permutations
-_UNITS = ("word", "char")
-_COMPARED = OneColumn("`hr.MinHash`", "texts", is_text, "texts")
+_COMPARED = OneColumn("`hr.MinHash`", "texts", holds_texts, "texts")
 _SHOWN = 13  # similarities, 0.05 apart
 
 
@@ -114,9 +113,7 @@ class MinHash:
         is_number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
         if not is_number or not 0 < threshold <= 1:
             raise OptionError(f"`threshold` must be a number above 0 and at most 1, got {self.threshold!r}")
-        if self.unit not in _UNITS:
-            raise OptionError(f'`unit` must be "word" or "char", got {self.unit!r}')
-        check_whole("ngram", self.ngram, least=1)
+        check_shingle(self.unit, self.ngram)
         for name in ("bands", "permutations"):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), least=1)

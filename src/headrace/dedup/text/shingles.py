@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from functools import cache
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from headrace.errors import OptionError, check_whole
 from headrace.hashing import forms
 
 Unit = Literal["word", "char"]
@@ -27,7 +28,18 @@ _BLOCK_BYTES = 1 << 22  # of texts at a time, so that what is between stays in t
 _POINTS = 0x110000
 
 
-def is_text(kind: pa.DataType) -> bool:
+def check_shingle(unit: Unit, ngram: int) -> None:
+    """Check what makes a shingle.
+
+    Raises:
+        OptionError: There is no such unit, or it is less than one token.
+    """
+    if unit not in get_args(Unit):
+        raise OptionError(f'`unit` must be "word" or "char", got {unit!r}')
+    check_whole("ngram", ngram, least=1)
+
+
+def holds_texts(kind: pa.DataType) -> bool:
     """Tell whether values of a type are texts, also where a dictionary holds them."""
     return forms.is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
 

@@ -12,11 +12,10 @@ import pyarrow as pa
 from headrace.dedup.codes.distances import BITS, check_distance, match_codes, signature_of
 from headrace.dedup.method import Edges, MatchOptions, Signature, Signatures
 from headrace.dedup.one_column import OneColumn
-from headrace.dedup.text.shingles import Unit, is_text, plain_texts, shingles_of
-from headrace.errors import OptionError, check_whole
+from headrace.dedup.text.shingles import Unit, check_shingle, holds_texts, plain_texts, shingles_of
 from headrace.hashing.keys import key_column
 
-_COMPARED = OneColumn("`hr.SimHash`", "texts", is_text, "texts")
+_COMPARED = OneColumn("`hr.SimHash`", "texts", holds_texts, "texts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +87,7 @@ class SimHash:
 
     def __post_init__(self) -> None:
         check_distance(self.distance)
-        check_whole("ngram", self.ngram, least=1)
-        if self.unit not in ("word", "char"):
-            raise OptionError(f'`unit` must be "word" or "char", got {self.unit!r}')
+        check_shingle(self.unit, self.ngram)
 
     @property
     def threshold(self) -> float:
