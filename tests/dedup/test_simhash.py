@@ -128,6 +128,15 @@ def test_all_kinds_of_texts_have_the_same_codes(kind: pa.DataType) -> None:
     assert [row[:2] for row in found] == [(4, 2), (5, 1)]
 
 
+def test_nulls_among_the_values_of_a_dictionary_are_no_duplicates() -> None:
+    """They are nulls, though the places that point to them are not."""
+    held = pa.DictionaryArray.from_arrays([0, 1, 0, 2, 2, 1], pa.array([None, long_text(30, 1), "short"]))
+
+    found = edges_of(hr.from_arrow(pa.table({"text": held})), hr.SimHash())
+
+    assert [row[:2] for row in found] == [(4, 3), (5, 1)]
+
+
 @pytest.mark.parametrize(("name", "keep"), [("serial", "first"), ("threads", "last"), ("processes", "first")])
 def test_every_executor_finds_the_same(tmp_path: Path, name: str, keep: Any) -> None:
     """Executors, row groups and memory do not matter, nor whether signatures were kept."""
