@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from headrace.hashing.xxh3_instructions import load_byte, load_half, load_word, multiply, take_stripe
 
 Keys = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]
@@ -50,63 +50,6 @@ _OUT = types.Array(types.uint64, 2, "C")
 _PAIR = types.UniTuple(types.uint64, 2)
 
 
-def _type_multiply(typing_context: Any, first: Any, second: Any) -> Any:
-    """Multiply two words: the low and the high word of the product."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        word, wide = ir.IntType(64), ir.IntType(128)
-        first, second = (builder.zext(argument, wide) for argument in arguments)
-        product: Any = builder.mul(first, second)
-        high = builder.lshr(product, ir.Constant(wide, 64))
-        halves = [builder.trunc(product, word), builder.trunc(high, word)]
-        return context.make_tuple(builder, signature.return_type, halves)
-
-    return _PAIR(types.uint64, types.uint64), generate
-
-
-def _type_load(bits: int) -> Any:
-    def type_load(typing_context: Any, address: Any) -> Any:
-        """Read a number at any address, aligned or not."""
-
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            place = builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer())
-            return builder.zext(builder.load(place, align=1), ir.IntType(64))
-
-        return types.uint64(types.uint64), generate
-
-    return type_load
-
-
-def _type_take_stripe(typing_context: Any, lanes: Any, at: Any, secret: Any) -> Any:
-    """Take a stripe of 64 bytes into the eight lanes; all three are addresses."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        lane = ir.IntType(64)
-        vector = ir.VectorType(lane, 8)
-        places = [builder.inttoptr(argument, vector.as_pointer()) for argument in arguments]
-        state, words, key = (builder.load(place, align=1) for place in places)
-        keyed: Any = builder.xor(words, key)
-        low_half = ir.Constant(vector, [ir.Constant(lane, 0xFFFFFFFF)] * 8)
-        half = ir.Constant(vector, [ir.Constant(lane, 32)] * 8)
-        product = builder.mul(builder.and_(keyed, low_half), builder.lshr(keyed, half))
-        order = [ir.Constant(ir.IntType(32), number ^ 1) for number in range(8)]
-        neighbours = builder.shuffle_vector(
-            words, words, ir.Constant(ir.VectorType(ir.IntType(32), 8), order)
-        )
-        state = builder.add(state, builder.add(neighbours, product))
-        builder.store(state, places[0], align=1)
-        return context.get_dummy_value()
-
-    return types.void(types.uint64, types.uint64, types.uint64), generate
-
-
-_multiply: Any = intrinsic(_type_multiply)
-_take_stripe: Any = intrinsic(_type_take_stripe)
-_byte: Any = intrinsic(_type_load(8))
-_half: Any = intrinsic(_type_load(32))
-_word: Any = intrinsic(_type_load(64))
-
-
 def _step(signature: Any) -> Any:
     """Compile a part of a kernel; LLVM inlines it, in a third of the time that Numba would take."""
     return njit(signature, nogil=True, cache=True, forceinline=True)
@@ -126,7 +69,7 @@ def _swap(word: Any) -> Any:
 
 @_step("uint64(uint64, uint64)")
 def _fold(first: Any, second: Any) -> Any:
-    low, high = _multiply(first, second)
+    low, high = multiply(first, second)
     return low ^ high
 
 
@@ -146,22 +89,22 @@ def _avalanche(word: Any) -> Any:
 
 @_step(_PAIR(types.uint64, types.uint64, types.uint64, types.uint64))
 def _hash_1_to_3(at: Any, length: Any, seed: Any, secret: Any) -> Any:
-    first, middle = _byte(at), _byte(at + (length >> np.uint64(1)))
-    low = (first << np.uint64(16)) | (middle << np.uint64(24)) | _byte(at + length - np.uint64(1))
+    first, middle = load_byte(at), load_byte(at + (length >> np.uint64(1)))
+    low = (first << np.uint64(16)) | (middle << np.uint64(24)) | load_byte(at + length - np.uint64(1))
     low |= length << np.uint64(8)
     turned = _swap_half(low)
     high = ((turned << np.uint64(13)) | (turned >> np.uint64(19))) & _LOW_HALF
-    low ^= (_half(secret) ^ _half(secret + np.uint64(4))) + seed
-    high ^= (_half(secret + np.uint64(8)) ^ _half(secret + np.uint64(12))) - seed
+    low ^= (load_half(secret) ^ load_half(secret + np.uint64(4))) + seed
+    high ^= (load_half(secret + np.uint64(8)) ^ load_half(secret + np.uint64(12))) - seed
     return _spread(low), _spread(high)
 
 
 @_step(_PAIR(types.uint64, types.uint64, types.uint64, types.uint64))
 def _hash_4_to_8(at: Any, length: Any, seed: Any, secret: Any) -> Any:
     seed ^= _swap_half(seed & _LOW_HALF) << np.uint64(32)
-    word = _half(at) + (_half(at + length - np.uint64(4)) << np.uint64(32))
-    word ^= (_word(secret + np.uint64(16)) ^ _word(secret + np.uint64(24))) + seed
-    low, high = _multiply(word, _P1 + (length << np.uint64(2)))
+    word = load_half(at) + (load_half(at + length - np.uint64(4)) << np.uint64(32))
+    word ^= (load_word(secret + np.uint64(16)) ^ load_word(secret + np.uint64(24))) + seed
+    low, high = multiply(word, _P1 + (length << np.uint64(2)))
     high += low << np.uint64(1)
     low ^= high >> np.uint64(3)
     low = (low ^ (low >> np.uint64(35))) * _MIX_2
@@ -170,22 +113,22 @@ def _hash_4_to_8(at: Any, length: Any, seed: Any, secret: Any) -> Any:
 
 @_step(_PAIR(types.uint64, types.uint64, types.uint64, types.uint64))
 def _hash_9_to_16(at: Any, length: Any, seed: Any, secret: Any) -> Any:
-    flip_low = (_word(secret + np.uint64(32)) ^ _word(secret + np.uint64(40))) - seed
-    flip_high = (_word(secret + np.uint64(48)) ^ _word(secret + np.uint64(56))) + seed
-    last = _word(at + length - np.uint64(8))
-    low, high = _multiply(_word(at) ^ last ^ flip_low, _P1)
+    flip_low = (load_word(secret + np.uint64(32)) ^ load_word(secret + np.uint64(40))) - seed
+    flip_high = (load_word(secret + np.uint64(48)) ^ load_word(secret + np.uint64(56))) + seed
+    last = load_word(at + length - np.uint64(8))
+    low, high = multiply(load_word(at) ^ last ^ flip_low, _P1)
     low += (length - np.uint64(1)) << np.uint64(54)
     last ^= flip_high
     high += last + (last & _LOW_HALF) * (_S2 - np.uint64(1))
-    low, carried = _multiply(low ^ _swap(high), _P2)
+    low, carried = multiply(low ^ _swap(high), _P2)
     return _avalanche(low), _avalanche(carried + high * _P2)
 
 
 @_step("uint64(uint64, uint64, uint64)")
 def _mix(at: Any, secret: Any, seed: Any) -> Any:
     """Mix 16 bytes."""
-    first = _word(at) ^ (_word(secret) + seed)
-    return _fold(first, _word(at + np.uint64(8)) ^ (_word(secret + np.uint64(8)) - seed))
+    first = load_word(at) ^ (load_word(secret) + seed)
+    return _fold(first, load_word(at + np.uint64(8)) ^ (load_word(secret + np.uint64(8)) - seed))
 
 
 @_step(_PAIR(_PAIR, types.uint64, types.uint64, types.uint64, types.uint64))
@@ -193,8 +136,8 @@ def _mix_two(state: Any, first: Any, second: Any, secret: Any, seed: Any) -> Any
     """Mix 16 bytes from each of two places."""
     low = state[0] + _mix(first, secret, seed)
     high = state[1] + _mix(second, secret + np.uint64(16), seed)
-    low ^= _word(second) + _word(second + np.uint64(8))
-    high ^= _word(first) + _word(first + np.uint64(8))
+    low ^= load_word(second) + load_word(second + np.uint64(8))
+    high ^= load_word(first) + load_word(first + np.uint64(8))
     return low, high
 
 
@@ -236,7 +179,7 @@ def _hash_129_to_240(at: Any, length: Any, seed: Any, secret: Any) -> Any:
 def _merge(lanes: Any, secret: Any, start: Any) -> Any:
     for lane in range(0, 8, 2):
         key = secret + np.uint64(8 * lane)
-        start += _fold(lanes[lane] ^ _word(key), lanes[lane + 1] ^ _word(key + np.uint64(8)))
+        start += _fold(lanes[lane] ^ load_word(key), lanes[lane + 1] ^ load_word(key + np.uint64(8)))
     return _avalanche(start)
 
 
@@ -247,12 +190,12 @@ def _hash_long(at: Any, length: Any, secret: Any, lanes: Any) -> Any:
     state = np.uint64(lanes.ctypes.data)
     for stripe in range((length - np.uint64(1)) >> np.uint64(6)):
         in_block = stripe & np.uint64(15)
-        _take_stripe(state, at + (stripe << np.uint64(6)), secret + (in_block << np.uint64(3)))
+        take_stripe(state, at + (stripe << np.uint64(6)), secret + (in_block << np.uint64(3)))
         if in_block == 15:
             for lane in range(8):
-                key = _word(secret + np.uint64(128 + 8 * lane))
+                key = load_word(secret + np.uint64(128 + 8 * lane))
                 lanes[lane] = (lanes[lane] ^ (lanes[lane] >> np.uint64(47)) ^ key) * _S1
-    _take_stripe(state, at + length - np.uint64(64), secret + np.uint64(121))
+    take_stripe(state, at + length - np.uint64(64), secret + np.uint64(121))
     low = _merge(lanes, secret + np.uint64(11), length * _P1)
     return low, _merge(lanes, secret + np.uint64(117), ~(length * _P2))
 
@@ -265,8 +208,8 @@ def _hash_0_to_16(at: Any, length: Any, seed: Any, secret: Any) -> Any:
         return _hash_4_to_8(at, length, seed, secret)
     if length > np.uint64(0):
         return _hash_1_to_3(at, length, seed, secret)
-    low = seed ^ _word(secret + np.uint64(64)) ^ _word(secret + np.uint64(72))
-    return _spread(low), _spread(seed ^ _word(secret + np.uint64(80)) ^ _word(secret + np.uint64(88)))
+    low = seed ^ load_word(secret + np.uint64(64)) ^ load_word(secret + np.uint64(72))
+    return _spread(low), _spread(seed ^ load_word(secret + np.uint64(80)) ^ load_word(secret + np.uint64(88)))
 
 
 @_step(_PAIR(types.uint64, types.uint64, types.uint64, types.uint64[::1], types.uint64[::1]))
