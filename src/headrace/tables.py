@@ -55,7 +55,8 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, pa.Array]]:
             name: column.combine_chunks().values if isinstance(column, pa.ChunkedArray) else column.values
             for name, column in zip(table.schema.names, table.columns, strict=True)
         }
-    except (pa.ArrowException, KeyError, ValueError, AttributeError) as error:
+    # Arrow says of damaged bytes that they cannot be read as if it were the disk: by OSError.
+    except (pa.ArrowException, OSError, KeyError, ValueError, AttributeError) as error:
         raise CorruptSourceError(
             f"{path}: an Arrow file of arrays is needed, but it cannot be read: {error}"
         ) from error

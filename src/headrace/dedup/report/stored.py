@@ -78,9 +78,9 @@ def _parsed(content: bytes) -> tuple[Search, pl.DataFrame]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
-        meta: dict[str, Any] = json.loads((file.metadata.metadata or {})[_META])
-        if meta["kind"] != _KIND:
-            raise ValueError(f"it holds {meta['kind']!r}")
+        meta: dict[str, Any] = json.loads((file.metadata.metadata or {}).get(_META, b"{}"))
+        if meta.get("kind") != _KIND:
+            raise ValueError(f"it holds {meta.get('kind', 'another table')!r}")
         if meta["version"] != _VERSION:
             raise ValueError(f"its version is {meta['version']!r}, and this headrace reads {_VERSION}")
         search = Search.from_values(meta["search"])
