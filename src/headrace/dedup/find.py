@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ def find(
     options: FindOptions,
 ) -> DuplicateReport:
     """Search for duplicates; see `find_duplicates`."""
-    chosen = Exact() if method is None else method
+    chosen = chosen_method(method)
     columns = compared(dataset, on, chosen)
     preferred = Preference.of(dataset, *preference, options.executor)
     signatures = sign(dataset, columns, chosen, preferred, options)
@@ -97,11 +97,25 @@ def compared(dataset: Selectable, on: On, method: Method) -> tuple[str, ...]:
         )
     if on is None:
         return method.columns(dataset.schema)
-    columns = (on,) if isinstance(on, str) else tuple(on)
+    names: Any = (on,) if isinstance(on, str) else on
+    columns: tuple[str, ...] = tuple(names) if isinstance(names, Iterable) else (names,)
+    check_columns(dataset, columns)
     if not columns or len(set(columns)) != len(columns):
         raise OptionError(f"`on` takes one column or more, each once, got {on!r}")
-    check_columns(dataset, columns)
     return columns
+
+
+def chosen_method(method: object) -> Method:
+    """Return the method that a user names, or the one for whoever names none.
+
+    Raises:
+        OptionError: It is no method.
+    """
+    if method is None:
+        return Exact()
+    if isinstance(method, type) or not isinstance(method, Method):
+        raise OptionError(f"`method` must be a method with its settings, like `hr.MinHash()`, got {method!r}")
+    return method
 
 
 def find_duplicates(  # noqa: PLR0913  each is one word of the contract

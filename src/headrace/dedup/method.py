@@ -156,6 +156,7 @@ class Edges:
         )
 
 
+@runtime_checkable
 class Method(Protocol):
     """A way to tell duplicates: a frozen dataclass of settings.
 

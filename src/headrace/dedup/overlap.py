@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headrace.dedup.exact.exact import Exact
-from headrace.dedup.find import FindOptions, On, compared, sign
+from headrace.dedup.find import FindOptions, On, chosen_method, compared, sign
 from headrace.dedup.method import Edges, Method, SupportsThreshold
 from headrace.dedup.preference import Preference
 from headrace.dedup.report.shares import percent
@@ -116,7 +115,7 @@ def overlap(  # noqa: PLR0913  each is one word of the contract
         >>> test.minus(test.rows(found.test_ids)).to_polars()["text"].to_list()
         ['c']
     """
-    chosen = Exact() if method is None else method
+    chosen = chosen_method(method)
     columns = compared(train, on, chosen)
     compared(test, columns, chosen)
     if not isinstance(chosen, SupportsThreshold):  # the others know what is like what

@@ -124,7 +124,9 @@ class DuplicateReport:
             .sort("size", "kept_id", descending=[True, False])
         )
 
-    def largest(self, n: int = 5, columns: Sequence[str] | None = None, *, members: int = 5) -> pl.DataFrame:
+    def largest(
+        self, n: int = 5, columns: str | Sequence[str] | None = None, *, members: int = 5
+    ) -> pl.DataFrame:
         """Read some samples of the largest clusters, to see what was taken for the same.
 
         Args:
@@ -144,7 +146,8 @@ class DuplicateReport:
         check_whole("n", n, least=0)
         check_whole("members", members, least=1)
         clusters = self.clusters.head(n)
-        chosen = self.search.columns if columns is None else tuple(columns)
+        chosen = (columns,) if isinstance(columns, str) else tuple(columns or ())
+        chosen = self.search.columns if columns is None else chosen
         return read_largest(self.dataset, clusters, self._members, chosen, members)
 
     def removed(self, by: str | None = None, *, executor: Executor | None = None) -> pl.DataFrame:

@@ -21,6 +21,7 @@ from headrace.hashing.keys import key_column
 _SEED = 0x4D696E48  # of the permutations
 _COMPARED = OneColumn("`hr.MinHash`", "texts", holds_texts, "texts")
 _SHOWN = 13  # similarities, 0.05 apart
+_MOST_PERMUTATIONS = 1 << 16  # of which a signature takes 256 KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class MinHash:
         unit: "word" or "char".
         bands: How many; by default chosen with their rows so that texts at the threshold are found with at
             least 98 %.
-        permutations: Length of a signature, a multiple of `bands`; by default at most 128.
+        permutations: Length of a signature, a multiple of `bands` and at most 65,536; by default at most 128.
 
     Raises:
         OptionError: A setting cannot be right.
@@ -117,6 +118,10 @@ class MinHash:
         for name in ("bands", "permutations"):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), least=1)
+        if (self.permutations or 0) > _MOST_PERMUTATIONS:
+            raise OptionError(
+                f"`permutations` must be at most {_MOST_PERMUTATIONS:,}, got {self.permutations:,}"
+            )
         if self.bands is None:
             return
         most = self.permutations or PERMUTATIONS

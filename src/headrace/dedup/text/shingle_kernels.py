@@ -182,4 +182,5 @@ def shingle_texts(
         each text has; uint64 of shape [shingles] and int64 of shape [n].
     """
     lengths = np.zeros(len(offsets) - 1, np.int64)
+    ngram = min(ngram, len(data) + 1)  # no text has as many tokens, and the kernel takes 64 bits
     return _shingle_texts(data, offsets, is_words, ngram, folded, kinds, lengths), lengths
