@@ -32,6 +32,8 @@ rebuilt from its message alone, so that an error survives pickling and the way i
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -211,6 +213,14 @@ def check_whole(name: str, value: object, least: int | None = None) -> int:
         return value
     bound = "" if least is None else f" of at least {least}"
     raise OptionError(f"`{name}` must be a whole number{bound}, got {value!r}")
+
+
+def warn_caller(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, and name the line that called this package, however deep in it this is called."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -120,3 +120,18 @@ def test_shares_that_are_none(name: str, share: Any) -> None:
     """A setting outside of 0..1 is refused before anything is read."""
     with pytest.raises(hr.OptionError, match=rf"`{name}` must be a share in 0\.\.1, or None"):
         hr.from_arrays({"x": [1]}).dedup(**{name: share})
+
+
+def test_values_that_cannot_be_shown() -> None:
+    """Too much is refused as such, though no frame holds the values, or the column is gone."""
+    x = pa.array([(1, 2, 3)] * 100, pa.month_day_nano_interval())
+    with pytest.raises(
+        hr.DuplicateShareError, match=r"hold 100 samples like sample 0; compare other columns"
+    ):
+        hr.from_arrow(pa.table({"x": x})).dedup()
+    ds = hr.from_arrays({"x": ["a"] * 100, "y": range(100)})
+    report = hr.find_duplicates(ds, "x")
+    with pytest.raises(
+        hr.DuplicateShareError, match=r"hold 100 samples like sample 0; compare other columns"
+    ):
+        ds.select(["y"]).dedup(report=report)

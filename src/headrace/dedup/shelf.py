@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.dedup.method import Signature, Signer
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, warn_caller
 from headrace.fingerprint import digest
 from headrace.tables import read_arrays, write_arrays
 
@@ -46,8 +45,8 @@ class Shelf:
             signatures = [_unpacked(number, names, arrays) for number, names in enumerate(meta["parts"])]
             if meta["digest"] != _digest(signatures) or len(signatures) != count:
                 raise ValueError("its contents are not what was written")
-        except (HeadraceError, OSError, KeyError, ValueError, TypeError) as error:
-            self._warn(f"{self._path(key)}: the entry cannot be read, so the shard is read again: {error}")
+        except (HeadraceError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+            warn_caller(f"{self._path(key)}: the entry cannot be read, so the shard is read again: {error}")
             return None
         return signatures
 
@@ -66,16 +65,12 @@ class Shelf:
         try:
             write_arrays(self._path(key), {"parts": parts, "digest": _digest(signatures)}, arrays)
         except OSError as error:
-            self._warn(f"{self._path(key)}: signatures cannot be kept, and are not kept further on: {error}")
+            warn_caller(f"{self._path(key)}: signatures cannot be kept, and are not kept further on: {error}")
             return False
         return True
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.arrow"
-
-    @staticmethod
-    def _warn(text: str) -> None:
-        warnings.warn(text, UserWarning, stacklevel=2)
 
 
 def entry_key(identity: str, recipe: object, rows: Sequence[object], signer: Signer) -> str:

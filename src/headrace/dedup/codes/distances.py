@@ -8,7 +8,6 @@ Das Sarma, Detecting near-duplicates for web crawling, WWW 2007).
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations, pairwise, product
@@ -21,7 +20,7 @@ from headrace.dedup.codes.kernels import CROWDED, NEIGHBOURS, link
 from headrace.dedup.exact.groups import match_keys
 from headrace.dedup.growing import GrowingArrays
 from headrace.dedup.method import Edges, MatchOptions, Ranks, Rows, Signature, Signatures, Signed
-from headrace.errors import OptionError, check_whole
+from headrace.errors import OptionError, check_whole, warn_caller
 
 Codes = NDArray[np.uint64]
 Keys = NDArray[np.uint64]
@@ -35,6 +34,7 @@ _GROUP_SIZE = 250  # codes of a group if codes were random: well below what coun
 _MOST_BLOCKS = 6  # compared at a time
 _SORT_COST = 60  # what it takes to sort a code, in comparisons of two codes
 _BYTES_PER_CODE = 48  # that grouping takes for each code, beside the code
+_MOST_PARTS = 1 << 10  # all codes are read for each, so that a tiny limit would take hours
 _CHUNK = 1 << 20
 _SCATTER = np.uint64(0x9E3779B97F4A7C15)
 
@@ -89,7 +89,7 @@ def match_codes(signatures: Signatures, distance: int, options: MatchOptions) ->
 
 def _collapse(codes: Codes, ranks: Ranks, limit: int) -> tuple[Edges, Codes, Ranks]:
     """Link samples of equal code, and return the codes without repeats and the preferred sample of each."""
-    parts = max(ceil(_BYTES_PER_CODE * len(codes) / limit), 1)
+    parts = _parts(len(codes), limit)
     edges: list[Edges] = []
     is_first = np.zeros(len(codes), np.bool_)
     for part in range(parts):
@@ -174,7 +174,7 @@ class _Found:
 
 def _link_similar(codes: Codes, ranks: Ranks, distance: int, options: MatchOptions) -> Edges:
     """Link codes, none of them twice, that differ in at most so many bits."""
-    parts = max(ceil(options.workers * _BYTES_PER_CODE * len(codes) / options.memory_limit), 1)
+    parts = _parts(options.workers * len(codes), options.memory_limit)
     if parts == 1 and (np.diff(ranks) < 0).any():
         order = np.argsort(ranks)
         codes, ranks = codes[order], ranks[order]
@@ -183,12 +183,10 @@ def _link_similar(codes: Codes, ranks: Ranks, distance: int, options: MatchOptio
     found = list(options.threads.map(find, tasks))
     crowded = sum(pairs.crowded for pairs in found)
     if crowded:
-        warnings.warn(
+        warn_caller(
             f"{crowded:,} groups of codes that are equal in some bits hold more than {CROWDED:,} codes; "
             f"there each is compared with the first {NEIGHBOURS} and the {NEIGHBOURS} before it alone, so "
-            "that some duplicates may stay unseen; a smaller `distance` makes the groups smaller",
-            UserWarning,
-            stacklevel=2,
+            "that some duplicates may stay unseen; a smaller `distance` makes the groups smaller"
         )
     differing = np.concatenate([pairs.differing for pairs in found])
     return Edges.of_similar(
@@ -216,6 +214,11 @@ def _find(codes: Codes, ranks: Ranks, distance: int, parts: int, task: tuple[Gro
     differing = np.bitwise_count(ordered[firsts] ^ ordered[seconds])
     crowded = int(np.count_nonzero(np.diff(begins) > CROWDED))
     return _Found(ranks[order[seconds]], ranks[order[firsts]], differing, crowded)
+
+
+def _parts(count: int, limit: int) -> int:
+    """Tell into how many parts so many codes are cut, so that those of one fit if that is sensible."""
+    return min(max(ceil(_BYTES_PER_CODE * count / limit), 1), _MOST_PARTS)
 
 
 def _places(codes: Codes, grouping: Grouping | None, part: int, parts: int) -> Places:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.dedup.report.report import DuplicateReport
 from headrace.dedup.report.shares import percent
-from headrace.errors import DuplicateShareError, DuplicateShareWarning, OptionError
+from headrace.errors import DuplicateShareError, DuplicateShareWarning, OptionError, SchemaError, warn_caller
 from headrace.execution.executors import Executor
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 LEAST_SAMPLES = 50
 _MOST_NAMED = 3
 _LONGEST_VALUE = 60
-_CALLER = 3  # warnings name the line that called `ds.dedup`
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +58,11 @@ class Guards:
                 "`stop_above=None` if these are duplicates"
             )
         if self.warn_above is not None and (worst := _above(sources, self.warn_above)):
-            warnings.warn(
+            warn_caller(
                 f"more than {percent(self.warn_above)} of a source is left out as duplicates "
                 f"(`warn_above={self.warn_above}`): {_named(worst)}; `report.largest()` of "
                 "`hr.find_duplicates` shows them; pass `warn_above=None` if these are duplicates",
                 DuplicateShareWarning,
-                stacklevel=_CALLER,
             )
 
 
@@ -117,9 +114,13 @@ def _named(sources: list[_Source]) -> str:
 def _describe(report: DuplicateReport) -> str:
     """Show the first sample of each of the largest clusters."""
     known = [name for name in report.search.columns if name in report.dataset.schema.names]
-    rows = report.largest(_MOST_NAMED, known, members=1).rows()
+    try:
+        rows = report.largest(_MOST_NAMED, known, members=1).rows()
+    except SchemaError:  # values that a frame cannot hold, though they can be compared
+        rows = report.largest(_MOST_NAMED, [], members=1).rows()
     return ", ".join(
-        f"{size:,} samples like sample {sample:,} ({', '.join(map(_shortened, values))})"
+        f"{size:,} samples like sample {sample:,}"
+        + (f" ({', '.join(map(_shortened, values))})" if values else "")
         for _, size, sample, _, *values in rows
     )
 

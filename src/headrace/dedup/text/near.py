@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from headrace.dedup.exact.groups import match_keys
 from headrace.dedup.growing import GrowingArrays
 from headrace.dedup.method import Edges, MatchOptions, Ranks, Signatures, Signed
 from headrace.dedup.text.bands import Banding
+from headrace.errors import warn_caller
 
 if TYPE_CHECKING:
     from headrace.dedup.text.minhash_kernels import Pairs
@@ -134,12 +134,10 @@ def _link_similar(texts: Texts, threshold: float, options: MatchOptions) -> Edge
         return Edges.concat([])
     groups = sum(pairs.groups for pairs in found)
     if groups:
-        warnings.warn(
+        warn_caller(
             f"{groups} groups of candidates have more than {_CROWD[0]:,} texts, each of which was compared "
             f"with the first {_CROWD[1]} and the {_CROWD[1]} before it alone. None is dropped wrongly, but "
-            "some near duplicates may stay. More rows in each band (fewer `bands`) make groups smaller",
-            UserWarning,
-            stacklevel=2,
+            "some near duplicates may stay. More rows in each band (fewer `bands`) make groups smaller"
         )
     losers = np.concatenate([pairs.losers for pairs in found])
     winners = np.concatenate([pairs.winners for pairs in found])
