@@ -145,7 +145,7 @@ def test_the_guards_see_a_report(tmp_path: Path) -> None:
     report = hr.find_duplicates(ds, "x", NearNumbers(0.8))
     with pytest.raises(hr.DuplicateShareError, match="like sample 0"):
         ds.dedup(report=report)
-    with pytest.raises(hr.DuplicateShareError, match="60 samples like sample 0 "):
+    with pytest.raises(hr.DuplicateShareError, match="60 samples like sample 0;"):
         ds.drop(["x"]).dedup(report=report)
     assert len(ds.dedup(report=report, warn_above=None, stop_above=None)) == 1
 
