@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import headrace as hr
 
 HERE = Path(__file__).parent
-NOTICES = HERE.parent / "tests" / "data" / "licence-notices"
+NOTICES = HERE / "notices"
 
 
 def clean_census() -> None:
@@ -29,7 +29,7 @@ def clean_census() -> None:
 
 def compare_notices() -> None:
     """Texts that differ in a name, a year or a sentence."""
-    ds = hr.open(NOTICES / "notices-*.parquet")
+    ds = hr.open(NOTICES / "*.parquet")
     report = hr.find_duplicates(ds, "text", hr.MinHash(threshold=0.8, ngram=5))
     print("Near licence notices\n")
     print(report)

@@ -72,7 +72,6 @@ def beside_the_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty folder in which the examples' shards lie where the pages look for them."""
     (tmp_path / "data").symlink_to(ROOT / "examples" / "flights" / "data")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    (tmp_path / "tests").symlink_to(ROOT / "tests")
     monkeypatch.chdir(tmp_path)
 
 

@@ -14,7 +14,7 @@ from headrace.dedup.report.report import DuplicateReport
 
 some = settings(max_examples=60, deadline=None, derandomize=True)
 
-NOTICES = Path(__file__).parent.parent / "data" / "licence-notices"
+NOTICES = Path(__file__).parents[2] / "examples" / "notices"
 
 Gram = tuple[str, ...] | str
 

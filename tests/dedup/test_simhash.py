@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import headrace as hr
 
-NOTICES = Path(__file__).parents[1] / "data" / "licence-notices" / "notices-*.parquet"
+NOTICES = Path(__file__).parents[2] / "examples" / "notices" / "*.parquet"
 EXECUTORS = {"serial": hr.Serial(), "threads": hr.Threads(3), "processes": hr.Processes(1)}
 
 

@@ -347,7 +347,10 @@ def test_a_split_is_a_mapping() -> None:
         ({"seed": 0.5}, "`seed` must be a whole number"),
         ({"by": []}, "`by` takes one column or more"),
         ({"by": ["y", "y"]}, "`by` takes one column or more, each once"),
-        ({"by": 3}, "`by` takes a column or a list of columns, got 3"),
+        (
+            {"by": 3},
+            r"`by` takes a column or a list of columns, or groups such as `hr.Duplicates\(report\)`, got int",
+        ),
         ({"by": [3]}, "a column is named by a text, got 3"),
         ({"stratify": ["y"]}, r"classes are told by one column, got \['y'\]"),
         ({"time": "y", "by": "y"}, "`time` decides alone .* not go with `by`"),

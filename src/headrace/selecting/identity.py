@@ -85,7 +85,7 @@ def check_by(dataset: Selectable, by: By) -> tuple[str, ...] | Content | Groupin
     if isinstance(by, Content):
         check_columns(dataset, by.columns or ())
         return by
-    if isinstance(by, Grouping):
+    if isinstance(by, Grouping) and not isinstance(by, type):
         by.check(dataset)
         return by
     names = _names("by", by)
@@ -123,7 +123,10 @@ def _names(option: str, columns: str | Sequence[str]) -> tuple[str, ...]:
     try:
         names = (columns,) if isinstance(columns, str) else tuple(columns)
     except TypeError as error:
-        raise OptionError(f"`{option}` takes a column or a list of columns, got {columns!r}") from error
+        hint = ", or groups such as `hr.Duplicates(report)`" if option == "by" else ""
+        raise OptionError(
+            f"`{option}` takes a column or a list of columns{hint}, got {type(columns).__name__}"
+        ) from error
     if not names or len(set(names)) != len(names):
         raise OptionError(f"`{option}` takes one column or more, each once, got {columns!r}")
     return names
