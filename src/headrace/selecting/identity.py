@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -119,7 +119,7 @@ def _hash_rows(batch: pa.RecordBatch) -> tuple[Hashes, NDArray[np.bool_]]:
     return hash_columns(batch.columns, batch.schema.names)
 
 
-def _names(option: str, columns: str | Sequence[str]) -> tuple[str, ...]:
+def _names(option: str, columns: Any) -> tuple[str, ...]:
     try:
         names = (columns,) if isinstance(columns, str) else tuple(columns)
     except TypeError as error:
