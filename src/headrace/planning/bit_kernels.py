@@ -24,7 +24,8 @@ _OUT_WORDS = types.Array(types.uint64, 1, "C")
 
 
 @njit(types.int64(types.uint64), nogil=True, cache=True, inline="always")
-def _count(word: Any) -> Any:
+def count_bits(word: Any) -> Any:
+    """Count the bits of a word that are set."""
     word = word - ((word >> np.uint64(1)) & _EVEN)
     word = (word & _PAIRS) + ((word >> np.uint64(2)) & _PAIRS)
     word = (word + (word >> np.uint64(4))) & _NIBBLES
@@ -38,7 +39,7 @@ def count_blocks(words: Any, before: Any) -> None:
     for block in range(before.size - 1):
         before[block] = total
         for place in range(block * BLOCK, min((block + 1) * BLOCK, words.size)):
-            total += _count(words[place])
+            total += count_bits(words[place])
     before[before.size - 1] = total
 
 
@@ -47,7 +48,7 @@ def count_runs(words: Any) -> Any:
     """Count the runs of ids that follow each other."""
     runs, carry = 0, np.uint64(0)
     for word in words:
-        runs += _count(word & ~((word << _ONE) | carry))
+        runs += count_bits(word & ~((word << _ONE) | carry))
         carry = word >> np.uint64(63)
     return runs
 
@@ -85,7 +86,7 @@ def find_runs(words: Any, begins: Any, ends: Any) -> None:
         carry = word >> np.uint64(63)
         changed = word ^ shifted
         while changed:
-            bit = _count((changed & (~changed + _ONE)) - _ONE)
+            bit = count_bits((changed & (~changed + _ONE)) - _ONE)
             if (word >> np.uint64(bit)) & _ONE:
                 begins[begun] = place * 64 + bit
                 begun += 1
@@ -104,7 +105,7 @@ def find_ids(words: Any, out: Any) -> None:
     for place in range(words.size):
         word = words[place]
         while word:
-            out[filled] = place * 64 + _count((word & (~word + _ONE)) - _ONE)
+            out[filled] = place * 64 + count_bits((word & (~word + _ONE)) - _ONE)
             filled += 1
             word &= word - _ONE
 
@@ -123,7 +124,7 @@ def select(words: Any, before: Any, indices: Any, out: Any) -> None:
                 high = middle
         rest, position = index - before[low], low * BLOCK
         while True:
-            here = _count(words[position])
+            here = count_bits(words[position])
             if rest < here:
                 break
             rest -= here
@@ -131,7 +132,7 @@ def select(words: Any, before: Any, indices: Any, out: Any) -> None:
         word = words[position]
         for _ in range(rest):
             word &= word - _ONE
-        out[place] = position * 64 + _count((word & (~word + _ONE)) - _ONE)
+        out[place] = position * 64 + count_bits((word & (~word + _ONE)) - _ONE)
 
 
 @njit(types.void(_WORDS, _IDS, _IDS, _OUT), nogil=True, cache=True)
@@ -142,7 +143,7 @@ def rank(words: Any, before: Any, ids: Any, out: Any) -> None:
         block = word // BLOCK
         below = before[block]
         for position in range(block * BLOCK, word):
-            below += _count(words[position])
+            below += count_bits(words[position])
         if word < words.size:
-            below += _count(words[word] & ((_ONE << np.uint64(ids[place] & 63)) - _ONE))
+            below += count_bits(words[word] & ((_ONE << np.uint64(ids[place] & 63)) - _ONE))
         out[place] = below

@@ -9,6 +9,8 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
+from headrace.planning.bit_kernels import count_bits
+
 Codes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
@@ -16,21 +18,11 @@ CROWDED = 1_000  # codes of a group; beyond, all pairs would take too long
 NEIGHBOURS = 64  # of a crowded group: the first ones, and those right before each code
 
 _BITS = 64
-_EVEN, _PAIRS = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)
-_NIBBLES, _SUM = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101)
 
 _CODES = types.Array(types.uint64, 1, "C", readonly=True)
 _PLACES = types.Array(types.int64, 1, "C", readonly=True)
 _OUT = types.Array(types.int64, 1, "C")
 _OUT_CODES = types.Array(types.uint64, 1, "C")
-
-
-@njit(types.int64(types.uint64), nogil=True, cache=True, inline="always")
-def _count(word: Any) -> Any:
-    word = word - ((word >> np.uint64(1)) & _EVEN)
-    word = (word & _PAIRS) + ((word >> np.uint64(2)) & _PAIRS)
-    word = (word + (word >> np.uint64(4))) & _NIBBLES
-    return np.int64((word * _SUM) >> np.uint64(56))
 
 
 @njit(types.boolean(types.uint64, _CODES), nogil=True, cache=True, inline="always")
@@ -53,7 +45,7 @@ def _link(codes: Any, begins: Any, unequal: Any, distance: Any, firsts: Any, sec
                 if is_crowded and first == begin + NEIGHBOURS:
                     first = max(first, second - NEIGHBOURS)
                 difference = codes[first] ^ codes[second]
-                if _count(difference) <= distance and _differs(difference, unequal):
+                if count_bits(difference) <= distance and _differs(difference, unequal):
                     if found < firsts.size:
                         firsts[found], seconds[found] = first, second
                     found += 1
