@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, warn_caller
 from headrace.fingerprint import digest
 from headrace.fitting.scans import Ask, Scan
 from headrace.prepare.statistics import Statistic
@@ -56,7 +55,7 @@ class Shelf:
         except FileNotFoundError:
             return None
         except (HeadraceError, OSError, KeyError, ValueError, TypeError, IndexError) as error:
-            self._warn(f"{path}: the entry cannot be read, so the shard is read again: {error}")
+            warn_caller(f"{path}: the entry cannot be read, so the shard is read again: {error}")
             return None
 
     def put(self, key: str, entry: Entry, scan: Scan) -> None:
@@ -65,11 +64,7 @@ class Shelf:
         try:
             write_arrays(path, *_packed(entry, scan))
         except OSError as error:
-            self._warn(f"{path}: the entry cannot be kept: {error}")
-
-    @staticmethod
-    def _warn(text: str) -> None:
-        warnings.warn(text, UserWarning, stacklevel=2)
+            warn_caller(f"{path}: the entry cannot be kept: {error}")
 
 
 def entry_key(identity: str, recipe: str, rows: Sequence[object], scan: Scan) -> str:

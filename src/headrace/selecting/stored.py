@@ -7,7 +7,6 @@ ids have the fingerprint that it promises. A folder that cannot be used costs ti
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.errors import OptionError
+from headrace.errors import OptionError, warn_caller
 from headrace.manifest import Manifest
 from headrace.planning.idset import Bits, Few, IdSet, Runs
 from headrace.replacing import replacing
@@ -47,7 +46,7 @@ class Shelf:
         try:
             kept = _load(path, total)
         except Exception as error:
-            self._warn(f"{path}: the entry cannot be read, so it is made again: {error}")
+            warn_caller(f"{path}: the entry cannot be read, so it is made again: {error}")
             kept = None
         if kept is not None:
             return kept
@@ -55,7 +54,7 @@ class Shelf:
         try:
             self._save(path, found)
         except OSError as error:
-            self._warn(f"{path}: the result cannot be kept: {error}")
+            warn_caller(f"{path}: the result cannot be kept: {error}")
         return found
 
     @staticmethod
@@ -64,10 +63,6 @@ class Shelf:
         named: dict[str, Any] = {f"array_{number}": array for number, array in enumerate(arrays)}
         with replacing(path) as file:
             np.savez(file, allow_pickle=False, kind=kind, total=ids.total, digest=ids.fingerprint, **named)
-
-    @staticmethod
-    def _warn(text: str) -> None:
-        warnings.warn(text, UserWarning, stacklevel=2)
 
 
 def folder_of(cache: Cache, manifest: Manifest) -> Path | None:
