@@ -21,7 +21,7 @@ from headrace.execution.recipe import Recipe, guarded, needs_ids
 from headrace.planning.selection import Selection
 from headrace.prepare.columns import Select
 from headrace.selecting.base import Selectable
-from headrace.selecting.parts import Part, parts_of
+from headrace.selecting.parts import Part, parts_of, parts_once, read_batch
 
 Ids = NDArray[np.int64]
 
@@ -63,14 +63,16 @@ class DatasetSignatures:
     def __iter__(self) -> Iterator[Signed]:
         """Yield the signatures of each row group, in the order of the data."""
         if self.shelf is None:
-            parts = list(self._parts())
+            parts = list(parts_once(self.dataset))
             yield from map(self._ranked, parts, self._sign(parts))
         else:
             yield from self._kept(self.shelf)
 
     def _kept(self, shelf: Shelf) -> Iterator[Signed]:
         """Take what was kept, and keep the rest shard by shard, so that an interrupted search goes on."""
-        shards = [list(parts) for _, parts in groupby(self._parts(), lambda part: part.row_group.shard)]
+        shards = [
+            list(parts) for _, parts in groupby(parts_once(self.dataset), lambda part: part.row_group.shard)
+        ]
         keys = [self._key(parts) for parts in shards]
         is_known = [shelf.has(key) for key in keys]
         unknown = [part for parts, known in zip(shards, is_known, strict=True) if not known for part in parts]
@@ -93,13 +95,9 @@ class DatasetSignatures:
         """Read the compared columns of some samples, row group by row group."""
         ids = np.sort(self.preference.sample_ids(ranks - self.offset))
         parts = list(parts_of(self.dataset.with_selection(Selection.of(ids, self.dataset.manifest.total))))
-        batches = (self.options.executor or Threads()).map(partial(_read, self._recipe), parts)
+        batches = (self.options.executor or Threads()).map(partial(read_batch, self._recipe), parts)
         for part, batch in zip(parts, batches, strict=True):
             yield self._ranks(part, None), batch
-
-    def _parts(self) -> Iterator[Part]:
-        once = Selection.of_set(self.dataset.selection.set)
-        return parts_of(self.dataset.with_selection(once))
 
     def _key(self, parts: Sequence[Part]) -> str:
         """Digest what the signatures of a shard follow from; its name is no part of that."""
@@ -115,8 +113,7 @@ class DatasetSignatures:
         return Signed(self._ranks(part, signature.rows), signature.arrays)
 
     def _ranks(self, part: Part, rows: NDArray[np.int64] | None) -> Ranks:
-        chosen = np.arange(part.row_group.rows) if part.rows is None else part.rows
-        ids = part.row_group.first + (chosen if rows is None else chosen[rows])
+        ids = part.ids if rows is None else part.ids[rows]
         return self.preference.ranks(ids) + self.offset
 
 
@@ -145,7 +142,7 @@ class JoinedSignatures:
 
 
 def _sign(recipe: Recipe, signer: Signer, part: Part) -> Signature:
-    return guarded(part.row_group, "finding duplicates", _signed, signer, _read(recipe, part), part.rows)
+    return guarded(part.row_group, "finding duplicates", _signed, signer, read_batch(recipe, part), part.rows)
 
 
 def _signed(signer: Signer, batch: pa.RecordBatch, rows: NDArray[np.int64] | None) -> Signature:
@@ -155,8 +152,3 @@ def _signed(signer: Signer, batch: pa.RecordBatch, rows: NDArray[np.int64] | Non
     except UndecodableError as error:
         row = error.rows[0] if rows is None else rows[error.rows[0]]
         raise UndecodableError(f"row {row:,}: {error}") from error.__cause__
-
-
-def _read(recipe: Recipe, part: Part) -> pa.RecordBatch:
-    batch = recipe.frame(part.row_group)
-    return batch if part.rows is None else batch.take(pa.array(part.rows))

@@ -196,17 +196,12 @@ def _row_groups(frame: pl.DataFrame, parts: Sequence[Part]) -> Iterator[pl.DataF
 
 def _read(reader: Recipe, scan: Scan, later: frozenset[str], part: Part) -> tuple[States, pl.DataFrame]:
     """Read a part, and look at it; return also the columns that are kept."""
-    frame = read_part(reader, part)
-    if SAMPLE_ID in scan.reads | later:
-        frame = _with_ids(frame, part)
-    return guarded(part.row_group, "the fit", look, scan, frame), frame.select(sorted(later))
-
-
-def _with_ids(frame: pl.DataFrame, part: Part) -> pl.DataFrame:
     import polars as pl
 
-    rows = np.arange(frame.height) if part.rows is None else part.rows
-    return frame.with_columns(pl.Series(SAMPLE_ID, part.row_group.first + rows))
+    frame = read_part(reader, part)
+    if SAMPLE_ID in scan.reads | later:
+        frame = frame.with_columns(pl.Series(SAMPLE_ID, part.ids))
+    return guarded(part.row_group, "the fit", look, scan, frame), frame.select(sorted(later))
 
 
 def look(scan: Scan, frame: pl.DataFrame) -> States:

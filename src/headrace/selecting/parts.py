@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from headrace.execution.recipe import Recipe
 from headrace.manifest import RowGroup
+from headrace.planning.selection import Selection
 from headrace.prepare.base import to_frame
 from headrace.selecting.base import Selectable
 
@@ -33,6 +34,11 @@ class Part:
     row_group: RowGroup
     rows: Rows | None
 
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The samples' ids, int64 of shape [rows]."""
+        return self.row_group.first + (np.arange(self.row_group.rows) if self.rows is None else self.rows)
+
 
 def parts_of(dataset: Selectable) -> Iterator[Part]:
     """Yield the row groups that samples lie in, and which of their rows, in the order of the data.
@@ -49,7 +55,17 @@ def parts_of(dataset: Selectable) -> Iterator[Part]:
         yield Part(row_group, None if ids is None else ids - row_group.first)
 
 
-def read_part(recipe: Recipe, part: Part) -> pl.DataFrame:
+def parts_once(dataset: Selectable) -> Iterator[Part]:
+    """Yield the same, with each sample once however often a selection repeats it."""
+    return parts_of(dataset.with_selection(Selection.of_set(dataset.selection.set)))
+
+
+def read_batch(recipe: Recipe, part: Part) -> pa.RecordBatch:
     """Read and prepare the rows of a part, all columns after the last step."""
-    batch = replace(recipe, pack=None, keep_arrow=False).frame(part.row_group)
-    return to_frame(batch if part.rows is None else batch.take(pa.array(part.rows)))
+    batch = recipe.frame(part.row_group)
+    return batch if part.rows is None else batch.take(pa.array(part.rows))
+
+
+def read_part(recipe: Recipe, part: Part) -> pl.DataFrame:
+    """Read and prepare the rows of a part as a frame, before they are packed."""
+    return to_frame(read_batch(replace(recipe, pack=None, keep_arrow=False), part))

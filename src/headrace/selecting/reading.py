@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from headrace.errors import OptionError, UnknownColumnError
 from headrace.execution.executors import Executor, Threads
 from headrace.execution.recipe import Recipe
-from headrace.manifest import RowGroup
 from headrace.prepare.columns import Select
 from headrace.selecting.base import Selectable
+from headrace.selecting.parts import Part, parts_once, read_batch
 
 Ids = NDArray[np.int64]
-Item = tuple[RowGroup, Ids | None]
 Result = TypeVar("Result")
 
 _STRETCH = 1 << 20  # ids at a time, where nothing is read
@@ -50,9 +49,9 @@ def scan(
     check_columns(dataset, columns)
     steps = (*dataset.recipe.steps, Select(tuple(columns)))
     recipe = replace(dataset.recipe, steps=steps, pack=None, keep_arrow=False)
-    results = (executor or Threads()).map(partial(_look, recipe, look), _items(dataset))
-    for (row_group, rows), result in zip(_items(dataset), results, strict=True):
-        yield row_group.first + (np.arange(row_group.rows) if rows is None else rows), result
+    results = (executor or Threads()).map(partial(_look, recipe, look), parts_once(dataset))
+    for part, result in zip(parts_once(dataset), results, strict=True):
+        yield part.ids, result
 
 
 def stretches(dataset: Selectable) -> Iterator[Ids]:
@@ -78,18 +77,5 @@ def check_columns(dataset: Selectable, columns: Sequence[str]) -> None:
         raise UnknownColumnError.from_names(missing, names, "the data set")
 
 
-def _items(dataset: Selectable) -> Iterator[Item]:
-    """Yield the row groups with selected samples, and which rows those are; None for all."""
-    chosen, manifest = dataset.selection.set, dataset.manifest
-    before = chosen.rank(manifest.starts)
-    for number in np.flatnonzero(np.diff(before)):
-        row_group = manifest[int(number)]
-        first, last = before[number], before[number + 1]
-        is_whole = last - first == row_group.rows
-        yield row_group, None if is_whole else chosen.at(np.arange(first, last)) - row_group.first
-
-
-def _look(recipe: Recipe, look: Callable[[pa.RecordBatch], Result], item: Item) -> Result:
-    row_group, rows = item
-    batch = recipe.frame(row_group)
-    return look(batch if rows is None else batch.take(pa.array(rows)))
+def _look(recipe: Recipe, look: Callable[[pa.RecordBatch], Result], part: Part) -> Result:
+    return look(read_batch(recipe, part))
