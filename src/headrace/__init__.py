@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from headrace.dedup.text.minhash import MinHash
     from headrace.dedup.text.simhash import SimHash
     from headrace.errors import (
+        CacheError,
         CapacityError,
         ChangedSourceError,
         ClosedError,
@@ -123,6 +124,7 @@ _MODULES = {
     "dedup.report.report": ("DuplicateReport",),
     "dedup.text.simhash": ("SimHash",),
     "errors": (
+        "CacheError",
         "CapacityError",
         "ChangedSourceError",
         "ClosedError",
@@ -205,6 +207,7 @@ __all__ = [
     "BloomFilter",
     "Bucketize",
     "Buckets",
+    "CacheError",
     "CapacityError",
     "Casefold",
     "Cast",

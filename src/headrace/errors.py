@@ -142,6 +142,10 @@ class DuplicateShareError(HeadraceError, ValueError):
     """Duplicates make up more of a shard, or of the samples of one value, than `stop_above` allows."""
 
 
+class CacheError(HeadraceError, OSError):
+    """A store that must not be used, or that cannot be used where that was asked to be an error."""
+
+
 class FingerprintError(HeadraceError, TypeError):
     """A setting that cannot be identified by its value."""
 
