@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,12 +16,14 @@ from headrace.batch import Batch
 from headrace.dedup.verbs import DedupVerbs
 from headrace.errors import OptionError, UnknownSampleError, check_whole
 from headrace.execution.build import build_batch
+from headrace.execution.cached import CachedRecipe
 from headrace.execution.executors import Executor, Threads
 from headrace.execution.measure import measure_lengths
+from headrace.execution.options import LoaderOptions, OnError, Output
 from headrace.execution.recipe import Recipe
 from headrace.fingerprint import digest
 from headrace.index.verbs import IndexVerbs
-from headrace.loader import Loader, LoaderOptions, OnError, Output
+from headrace.loader import Loader
 from headrace.manifest import Manifest
 from headrace.planning.batching import Batching, Tail
 from headrace.planning.buckets import Buckets
@@ -33,6 +36,8 @@ from headrace.planning.world import World
 from headrace.selecting.split_verbs import SplitVerbs
 from headrace.selecting.verbs import SampleVerbs
 from headrace.sources.base import Source
+from headrace.stores.base import Residency, Store, Verify
+from headrace.stores.opening import OnUnavailable, open_store
 from headrace.values import ValueVerbs
 
 if TYPE_CHECKING:
@@ -130,7 +135,7 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs):
             UnknownSampleError: An id does not take part in this data set.
         """
         chosen = self._select(ids).ids
-        return build_batch(self.recipe, BatchPlan(0, 0, chosen))
+        return build_batch(self._bound, BatchPlan(0, 0, chosen))
 
     def to_arrow(self, executor: Executor | None = None) -> pa.Table:
         """Read everything into one Arrow table, before `pack`, nulls included."""
@@ -160,6 +165,49 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs):
         return to_frame(
             pa.RecordBatch.from_arrays([_flat(column) for column in table.columns], schema=table.schema)
         )
+
+    # Remembered
+
+    def cache(
+        self,
+        store: Store | str | os.PathLike[str],
+        *,
+        limit: int | str | None = None,
+        verify: Verify = "first",
+        residency: Residency = "map",
+        on_unavailable: OnUnavailable = "warn",
+    ) -> Dataset:
+        """Keep prepared row groups in a store, after `prepare` and `pack`, wherever this is called.
+
+        A cache changes when something is computed and never what a batch holds.
+
+        Args:
+            store: `"memory"`, the path of a folder, `"lmdb:///path"`, `"redis://host:6379/0"`, or a store.
+            limit: Bytes that may be kept, a number or like "20GB"; None for no limit, but a quarter of the
+                machine's memory for `"memory"`.
+            verify: When an entry is held against its checksum: at its `"first"` use in a process, `"always"`
+                or `"never"`.
+            residency: Whether the arrays of a folder are read as a `"map"` of its files, or from a copy in
+                `"memory"`.
+            on_unavailable: What happens if the store cannot be read or written: `"warn"` once and go on
+                without it, or `"raise"` a `CacheError`.
+
+        Raises:
+            OptionError: An argument cannot be right, such as a limit below one row group.
+            FingerprintError: A function of the recipe cannot be identified by value.
+
+        Example:
+            >>> import headrace as hr
+            >>> loader = hr.from_arrays({"x": [1, 2, 3]}).cache("memory").loader(3, output="numpy")
+            >>> [[batch["x"].tolist() for batch in loader] for epoch in range(2)]
+            [[[1, 2, 3]], [[1, 2, 3]]]
+            >>> loader.stats()["cache_misses"]
+            1
+        """
+        opened = open_store(store, limit, verify, residency, on_unavailable)
+        cached = replace(self.recipe, cache=opened)
+        _ = CachedRecipe.of(cached, self.selection) if cached.pack else cached.fingerprint
+        return self.with_recipe(cached)
 
     # Into the training loop
 
@@ -235,6 +283,11 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs):
         )
         options = LoaderOptions(_world(world, num_replicas, rank), output, threads, ahead, on_error, with_ids)
         return Loader(self.recipe, plan, options)
+
+    @cached_property
+    def _bound(self) -> Recipe:
+        """The recipe with its cache, if it has one."""
+        return CachedRecipe.of(self.recipe, self.selection)
 
     def _lengths(self, column: str) -> Lengths:
         self.check_names([column])

@@ -6,17 +6,19 @@ import copy
 import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 from headrace.batch import Batch
 from headrace.errors import ClosedError, OptionError, StateError, check_whole
 from headrace.execution.build import build_batch
+from headrace.execution.cached import CachedRecipe
 from headrace.execution.deliver import to_arrow, to_numpy
 from headrace.execution.executors import default_threads
 from headrace.execution.explain import Explanation, explain
 from headrace.execution.memory import BatchMemory
+from headrace.execution.options import LoaderOptions
 from headrace.execution.recipe import Recipe
 from headrace.execution.state import STATE_VERSION, read_state
 from headrace.execution.stats import Stats, measured
@@ -25,43 +27,8 @@ from headrace.planning.order import ORDER_VERSION
 from headrace.planning.plan import Plan
 from headrace.planning.world import World
 
-Output = Literal["torch", "numpy", "arrow"]
-OnError = Literal["raise", "skip"]
-
 # What a copy of a loader does without: what runs, and what it finds by itself.
 _LEFT_BEHIND = ("_iterators", "_owner", "_follower", "_stats", "_memory", "_deliver", "_world")
-
-
-@dataclass(frozen=True, slots=True)
-class LoaderOptions:
-    """How batches are delivered, without influence on which samples they hold.
-
-    Attributes:
-        world: Which rank of how many; None asks `World.detect()` at the first use.
-        output: `"torch"`, `"numpy"` or `"arrow"`.
-        threads: Threads that read and prepare; None picks from the cores, 0 works in the
-            calling thread.
-        ahead: Batches prepared ahead of the consumer, beyond the window of the shuffle.
-        on_error: `"raise"`, or `"skip"` to leave out samples that cannot be read, or their row group.
-        with_ids: Whether each batch carries its samples' ids under the key "sample_id".
-    """
-
-    world: World | None = None
-    output: Output = "torch"
-    threads: int | None = None
-    ahead: int = 2
-    on_error: OnError = "raise"
-    with_ids: bool = False
-
-    def __post_init__(self) -> None:
-        if self.output not in ("torch", "numpy", "arrow"):
-            raise OptionError(f'`output` must be "torch", "numpy" or "arrow", got {self.output!r}')
-        if self.on_error not in ("raise", "skip"):
-            raise OptionError(f'`on_error` must be "raise" or "skip", got {self.on_error!r}')
-        for name, least in (("threads", 0), ("ahead", 0)):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                raise OptionError(f"`{name}` must be a whole number of at least {least}, got {value!r}")
 
 
 class Follower(Protocol):
@@ -97,7 +64,8 @@ class Loader:
 
     def __init__(self, recipe: Recipe, plan: Plan, options: LoaderOptions) -> None:
         """Bind a recipe to a plan; nothing is read before the first batch is asked for."""
-        self._recipe = recipe if options.output != "arrow" else replace(recipe, keep_arrow=True)
+        recipe = recipe if options.output != "arrow" else replace(recipe, keep_arrow=True)
+        self._recipe = CachedRecipe.of(recipe, plan.selection)
         self._plan = plan
         self._options = options
         self._stats = Stats()
@@ -219,8 +187,12 @@ class Loader:
         return read_state(state, self._identity, self._plan.count)
 
     def stats(self) -> dict[str, Any]:
-        """Return what was done so far: rows, steps, seconds by room, share of waiting, skips."""
-        return self._stats.as_dict()
+        """Return what was done so far: rows, steps, seconds by room, share of waiting, skips, and the cache.
+
+        Of the cache: `cache_hits`, `cache_misses`, `cache_corrupt`, `cache_rebuilt`, `cache_evicted`,
+        `cache_outages` and `cache_bytes`, all of this process; see `headrace.stores.counts.Counts`.
+        """
+        return self._stats.as_dict() | self._recipe.counts.as_dict()
 
     def explain(self) -> Explanation:
         """Say what an epoch will cost and how well it mixes; prints as a table."""
@@ -248,6 +220,7 @@ class Loader:
         for iterator in filter(None, [reference() for reference in self._iterators]):
             iterator.close()
         self._memory.clear()
+        self._recipe.close()
 
     def __enter__(self) -> Loader:
         """Return the loader, which closes at the end of the block."""
@@ -353,6 +326,7 @@ class Loader:
         # Found here and not by several threads at once; a fork meanwhile would also find them locked.
         _ = self._recipe.columns, self._recipe.needs_frame
         self._stats.start()
+        self._recipe.refresh()
         workshop = Workshop(self._stream_options, self._stats, self._memory)
         source: Any = stream(self._recipe, plan, self._world, steps, workshop)
         with closing(source) as batches:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from headrace.batch import Batch, Ragged, Sparse
 from headrace.errors import MissingDependencyError, StateError, UnknownSampleError
 from headrace.execution.build import build_batch
+from headrace.execution.cached import CachedRecipe
 from headrace.execution.deliver import extras, plain
 from headrace.execution.remember import RememberingRecipe
 from headrace.planning.plan import BatchPlan
@@ -290,8 +291,8 @@ class TorchMap(TorchDataset[dict[str, Any]]):
     """A data set with random access, for samplers such as `DistributedSampler`.
 
     Thread-safe and picklable. Each access reads the row groups that it touches; up to 256 MB of
-    them are kept as they are once prepared. `DataLoader` asks for a whole batch at once. For
-    speed and an order that resumes use `ds.loader(...)`.
+    them are kept as they are once prepared, or all of them as `ds.cache` says. `DataLoader` asks for
+    a whole batch at once. For speed and an order that resumes use `ds.loader(...)`.
 
     Example:
         >>> import headrace as hr
@@ -302,7 +303,8 @@ class TorchMap(TorchDataset[dict[str, Any]]):
 
     def __init__(self, source: Dataset) -> None:
         """Wrap a data set."""
-        self._recipe = RememberingRecipe.of(source.recipe)
+        cached = CachedRecipe.of(source.recipe, source.selection)
+        self._recipe = cached if isinstance(cached, CachedRecipe) else RememberingRecipe.of(source.recipe)
         self._ids = source.sample_ids
 
     def __len__(self) -> int:

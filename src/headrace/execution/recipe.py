@@ -23,6 +23,8 @@ from headrace.prepare.pack import Laid, Pack, lay_out
 from headrace.prepare.step import SAMPLE_ID
 from headrace.prepare.threads import is_polars_dead
 from headrace.sources.base import Layout, Source, SupportsCopy, SupportsReadRows, check_rows
+from headrace.stores.base import Store
+from headrace.stores.counts import Counts
 
 Rows = NDArray[np.int64]
 
@@ -56,12 +58,15 @@ class Recipe:
         steps: What is applied to each row group, in order.
         pack: Which columns form which arrays; None delivers every column by itself.
         keep_arrow: Whether columns that are not packed stay in Arrow, nulls included.
+        cache: Where prepared row groups are kept; None keeps nothing. No part of the fingerprint, as it
+            changes no batch.
     """
 
     source: Source
     steps: tuple[Step, ...] = ()
     pack: Pack | None = None
     keep_arrow: bool = False
+    cache: Store | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -233,6 +238,17 @@ class Recipe:
         if self.keep_arrow:
             return dict(zip(batch.schema.names, batch.columns, strict=True))
         return lay_out(batch, row_group)
+
+    @property
+    def counts(self) -> Counts:
+        """What a store did for this recipe; nothing without one."""
+        return Counts()
+
+    def refresh(self) -> None:
+        """Begin an epoch; see `CachedRecipe`."""
+
+    def close(self) -> None:
+        """Let go of what was opened; see `CachedRecipe`."""
 
     def finish(self, batch: Batch) -> Batch:
         """Lay out what depends on the samples that a batch holds together."""

@@ -82,10 +82,6 @@ class Stats:
                 "seconds": dict(self._seconds),
                 "shares": {room: spent / total if total else 0.0 for room, spent in self._seconds.items()},
                 "wait_share": min(self._seconds["wait"] / elapsed, 1.0) if elapsed else 0.0,
-                "cache_hits": 0,
-                "cache_misses": 0,
-                "cache_corrupt": 0,
-                "cache_evicted": 0,
             }
 
 

@@ -36,8 +36,9 @@ class Entry:
     """One row group's prepared rows, as a store knows them.
 
     Attributes:
-        key: Digest of all that the rows follow from, 32 hexadecimal characters: the contents of the row group's
-            file, the rows that take part, the steps and the arrays they end in, and the version of the format.
+        key: Digest of all that the rows follow from, 32 hexadecimal characters: the contents of the row
+            group's files, the rows that take part, the steps and the arrays they end in, and the format's
+            version.
         rows: How many.
     """
 
@@ -81,8 +82,8 @@ class Table(Protocol):
     """The entries of one layout in a store, by their number in the layout. Thread-safe.
 
     A table never raises for what is wrong with its store, unless that was asked for
-    (`on_unavailable="raise"`): an entry that cannot be had is not there, and one that cannot be kept is let go,
-    with one warning for each table.
+    (`on_unavailable="raise"`): an entry that cannot be had is not there, and one that cannot be kept is let
+    go, with one warning for each table.
     """
 
     @property
@@ -104,20 +105,20 @@ class Table(Protocol):
     def claim(self, number: int) -> AbstractContextManager[bool]:
         """Ask to be the one who computes an entry; waits for whoever computes it already.
 
-        Yields True to whoever shall compute it: nobody else does, or whoever did is gone. Yields False once it
-        was put by somebody else meanwhile.
+        Yields True to whoever shall compute it: nobody else does, or whoever did is gone. Yields False once
+        it was put by somebody else meanwhile.
         """
         ...
 
     def is_claimed(self, number: int) -> bool:
-        """Tell whether somebody else computes an entry at the moment, so that another can be computed first."""
+        """Tell whether somebody else computes an entry now, so that another can be computed first."""
         ...
 
     def whole(self) -> Arrays | None:
         """Return all rows of the layout as one array for each name, if every entry is there.
 
-        None if one is missing, or if a name has no fixed width. The arrays stay readable for as long as they are
-        held, whatever happens to the store, but only rows of entries for which `check` is true may be used.
+        None if one is missing, or if a name has no fixed width. The arrays stay readable for as long as they
+        are held, whatever happens to the store, but only rows of entries that pass `check` may be used.
         """
         ...
 

@@ -41,8 +41,17 @@ class Counts:
             for name, amount in amounts.items():
                 setattr(self, name, getattr(self, name) + amount)
 
+    def add_all(self, other: Counts) -> None:
+        """Count what another one has counted as well."""
+        with other._lock:
+            amounts = {name: getattr(other, name) for name in _names()}
+        self.add(**amounts)
+
     def as_dict(self) -> dict[str, int]:
         """Return the counters as a loader's `stats()` shows them, each with `cache_` before its name."""
-        names = [each.name for each in fields(self) if not each.name.startswith("_")]
         with self._lock:
-            return {f"cache_{name.removeprefix('n')}": getattr(self, name) for name in names}
+            return {f"cache_{name.removeprefix('n')}": getattr(self, name) for name in _names()}
+
+
+def _names() -> list[str]:
+    return [each.name for each in fields(Counts) if not each.name.startswith("_")]

@@ -1,0 +1,282 @@
+"""A recipe whose prepared row groups are kept in a store: the door after `prepare` and `pack`.
+
+What is kept are the rows that take part, laid out as the gather reads them, so that a hit needs neither the
+source nor the steps. The batches are the same with and without a store.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from headrace.execution.contents import identify_shards
+from headrace.execution.gather import address
+from headrace.execution.recipe import Recipe, Rows, Untouched, needs_ids
+from headrace.execution.stats import Stats, measured
+from headrace.fingerprint import digest
+from headrace.manifest import RowGroup
+from headrace.planning.selection import Selection
+from headrace.prepare.pack import Laid, Stack
+from headrace.stores.base import FORMAT_VERSION, Arrays, Columns, Entry, Layout, Table
+from headrace.stores.counts import Counts
+from headrace.stores.memory import check_limit
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Opened:
+    """The entries of one layout, opened in this process.
+
+    Attributes:
+        layout: The entries.
+        table: Where they are kept.
+        numbers: The entry of each row group, -1 if none of its samples takes part; int64 of shape
+            [row groups].
+    """
+
+    layout: Layout
+    table: Table
+    numbers: NDArray[np.int64]
+
+
+class _Door:
+    """What one process has opened."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.lock = threading.Lock()
+        self.counts = Counts()
+        self.opened: _Opened | None = None
+        self.ends: weakref.finalize[Any, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process opens the store for itself."""
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin with nothing."""
+        self.__init__()
+
+
+@dataclass(frozen=True)
+class CachedRecipe(Recipe):
+    """A recipe over some samples, whose prepared row groups are kept in its store.
+
+    Thread-safe. A copy in another process opens the store for itself, and counts for itself.
+
+    Attributes:
+        selection: The samples that take part; None for all.
+    """
+
+    selection: Selection | None = None
+    _door: _Door = field(default_factory=_Door, init=False, repr=False, compare=False)
+
+    @staticmethod
+    def of(recipe: Recipe, selection: Selection) -> Recipe:
+        """Bind a recipe that has a store to the samples that take part; another one comes back as it is.
+
+        Raises:
+            OptionError: The store's limit is below one row group.
+            FingerprintError: A function of the recipe cannot be identified by value.
+        """
+        if recipe.cache is None:
+            return recipe
+        cached = CachedRecipe(
+            recipe.source, recipe.steps, recipe.pack, recipe.keep_arrow, recipe.cache, selection
+        )
+        counts = selection.set.rank(recipe.source.manifest.starts)
+        check_limit(recipe.cache.limit, cached.row_bytes * int(np.diff(counts).max(initial=0)))
+        _ = cached._steps_key  # what cannot be identified is refused now
+        return cached
+
+    @cached_property
+    def untouched(self) -> Mapping[str, Untouched]:
+        """None, as what a source copies elsewhere cannot be kept."""
+        return {}
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """Bytes of one prepared row, as far as they are known before any is prepared."""
+        try:
+            schema = self.schema
+            none = pa.RecordBatch.from_arrays([pa.nulls(0, each.type) for each in schema], schema=schema)
+            laid = self._laid_out(none, RowGroup(0, 0, 0, 0, 0, 0, "an empty row group"))
+        except Exception:  # a function that cannot do without rows; the first entry will tell
+            return 0
+        return sum(_row_width(column) for column in laid.values())
+
+    @property
+    def counts(self) -> Counts:
+        """What the store did for this recipe in this process so far."""
+        door = self._door
+        total = Counts()
+        tables = [door.counts] + ([] if door.opened is None else [door.opened.table.counts])
+        for counts in tables:
+            total.add_all(counts)
+        return total
+
+    def refresh(self) -> None:
+        """Look at the source's files again: where one has changed, its entries are others."""
+        with self._door.lock:
+            layout, numbers = self._layout()
+            opened = self._door.opened
+            if opened is None or opened.layout.key != layout.key:
+                self._open(layout, numbers)
+
+    def close(self) -> None:
+        """Let go of what this process has opened; the next use opens it again."""
+        with self._door.lock:
+            self._shut()
+
+    def whole(self) -> Arrays | None:
+        """Return all rows that take part as one array for each name, if the store has them so."""
+        return self._opened.table.whole()
+
+    @property
+    def layout(self) -> Layout:
+        """The entries, in the order of the data."""
+        return self._opened.layout
+
+    def check(self, number: int) -> bool:
+        """Tell whether the rows of an entry of `whole()` are sound."""
+        return self._opened.table.check(number)
+
+    def hit(self, entries: int) -> None:
+        """Count entries that were used by way of `whole()`."""
+        self._door.counts.add(hits=entries)
+
+    def arrays(
+        self,
+        row_group: RowGroup,
+        wanted: Rows | None = None,
+        stats: Stats | None = None,
+        rows: Rows | None = None,
+    ) -> tuple[dict[str, Laid | Untouched], Rows | None]:
+        """Return one row group laid out for the gather, prepared if the store does not have it."""
+        opened = self._opened
+        number = int(opened.numbers[row_group.number])
+        if rows is not None or number < 0:  # what is left out is not in the key
+            return super().arrays(row_group, wanted, stats, rows)
+        taken = self._taken(row_group)
+        with measured(stats, "read"):
+            found = opened.table.get(number)
+        if found is None:
+            found = self._build(opened.table, number, row_group, taken, stats)
+        else:
+            self._door.counts.add(hits=1)
+        return dict(found), taken
+
+    def _build(
+        self, table: Table, number: int, row_group: RowGroup, taken: Rows | None, stats: Stats | None
+    ) -> Columns:
+        """Prepare a row group and keep it, unless somebody else does so meanwhile."""
+        with table.claim(number) as is_mine:
+            if not is_mine and (found := table.get(number)) is not None:
+                self._door.counts.add(hits=1)
+                return found
+            self._door.counts.add(misses=1)
+            laid, held = super().arrays(row_group, taken, stats)
+            rows = None if taken is None or held is not None else taken
+            columns = {name: _chosen(column, rows) for name, column in laid.items()}
+            table.put(number, columns)
+            return columns
+
+    def _taken(self, row_group: RowGroup) -> Rows | None:
+        """The rows of a row group that take part; None for all."""
+        if self.selection is None:
+            return None
+        members = self.selection.set
+        begin, end = members.rank(np.array([row_group.first, row_group.first + row_group.rows]))
+        if end - begin == row_group.rows:
+            return None
+        return members.at(np.arange(begin, end)) - row_group.first
+
+    @property
+    def _opened(self) -> _Opened:
+        with self._door.lock:
+            if self._door.opened is None:
+                self._open(*self._layout())
+            assert self._door.opened is not None
+            return self._door.opened
+
+    def _open(self, layout: Layout, numbers: NDArray[np.int64]) -> None:
+        assert self.cache is not None
+        self._shut()
+        table = self.cache.open(layout)
+        self._door.opened = _Opened(layout, table, numbers)
+        self._door.ends = weakref.finalize(self._door, table.close)  # also if nobody closes the recipe
+
+    def _shut(self) -> None:
+        opened, self._door.opened = self._door.opened, None
+        if opened is not None:
+            self._door.counts.add_all(opened.table.counts)
+            assert self._door.ends is not None
+            self._door.ends()
+
+    def _layout(self) -> tuple[Layout, NDArray[np.int64]]:
+        """Name the entries, and tell which one each row group has."""
+        manifest = self.source.manifest
+        shards = identify_shards(self.source)
+        entries: list[Entry] = []
+        numbers = np.full(len(manifest), -1)
+        for row_group in manifest:
+            taken = self._taken(row_group)
+            rows = row_group.rows if taken is None else len(taken)
+            if rows:
+                numbers[row_group.number] = len(entries)
+                entries.append(Entry(self._entry_key(row_group, shards[row_group.shard], taken), rows))
+        return Layout(tuple(entries), self.row_bytes), numbers
+
+    def _entry_key(self, row_group: RowGroup, shard: str, taken: Rows | None) -> str:
+        """Digest of all that the prepared rows of a row group follow from."""
+        mask = None
+        if taken is not None:
+            chosen = np.zeros(row_group.rows, np.bool_)
+            chosen[taken] = True
+            mask = np.packbits(chosen)
+        first = row_group.first if needs_ids(self.needed) else None
+        return digest("entry", self._steps_key, shard, row_group.index, row_group.rows, mask, first)
+
+    @cached_property
+    def _steps_key(self) -> str:
+        """Digest of what is read, of the steps without what nobody wants, and of the arrays they end in."""
+        kinds = [(name, str(self.source.schema.field(name).type)) for name in self.columns]
+        polars = pl.__version__ if self.needs_frame else None
+        return digest("steps", FORMAT_VERSION, kinds, self.needed, self.pack, self.keep_arrow, polars)
+
+
+def _chosen(laid: Laid | Untouched, rows: Rows | None) -> NDArray[Any] | pa.Array:
+    """Some rows of a column, laid out row by row."""
+    if isinstance(laid, Stack):
+        return _stacked(laid, rows)
+    assert not isinstance(laid, Untouched)
+    if isinstance(laid, np.ndarray):
+        return np.ascontiguousarray(laid if rows is None else laid[rows])
+    return laid if rows is None else laid.take(pa.array(rows))
+
+
+def _stacked(stack: Stack, rows: Rows | None) -> NDArray[Any]:
+    from headrace.execution.kernels import copy_columns
+
+    wanted = np.arange(len(stack.parts[0])) if rows is None else rows
+    out = np.empty((len(wanted), len(stack.parts)), stack.parts[0].dtype)
+    outputs = np.array([address(out)], np.uint64)
+    copy_columns(stack.parts, outputs, wanted, np.zeros(len(wanted), np.int64), np.arange(len(wanted)))
+    return out
+
+
+def _row_width(laid: Laid) -> int:
+    """Bytes of one row of a column; 0 if its rows differ."""
+    if isinstance(laid, Stack):
+        return sum(part.dtype.itemsize for part in laid.parts)
+    if isinstance(laid, np.ndarray):
+        return laid.dtype.itemsize * int(np.prod(laid.shape[1:]))
+    return 0
