@@ -213,12 +213,21 @@ def test_a_wrong_command_is_one_sentence(arguments: list[str], words: str) -> No
     assert "--help`" in error
 
 
-def test_errors_are_one_sentence(folder: Path, tmp_path: Path) -> None:
+def test_errors_are_one_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every error names what is wrong and ends with code 2, also for output as JSON."""
     (tmp_path / "empty.parquet").write_bytes(b"")
     (tmp_path / "text.parquet").write_text("no shard")
     (tmp_path / "cut.parquet").write_bytes((folder / "part-0.parquet").read_bytes()[:-9])
     (tmp_path / "two\nlines.parquet").write_bytes(b"x")
+
+    def error_of(*arguments: object) -> str:
+        """As the function of this name, without a process of its own for each of many."""
+        assert main([str(argument) for argument in arguments]) == 2
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert output.err.startswith("headrace: ")
+        assert output.err.count("\n") == 1
+        return output.err
 
     assert "no such file" in error_of("info", tmp_path / "nowhere.parquet")
     assert "matches no file" in error_of("info", f"{tmp_path}/*.nothing")
