@@ -36,12 +36,14 @@ class _Opened:
     """The entries of one layout, opened in this process.
 
     Attributes:
+        shards: What the shards held at that time, a digest for each.
         layout: The entries.
         table: Where they are kept.
         numbers: The entry of each row group, -1 if none of its samples takes part; int64 of shape
             [row groups].
     """
 
+    shards: tuple[str, ...]
     layout: Layout
     table: Table
     numbers: NDArray[np.int64]
@@ -126,10 +128,9 @@ class CachedRecipe(Recipe):
     def refresh(self) -> None:
         """Look at the source's files again: where one has changed, its entries are others."""
         with self._door.lock:
-            layout, numbers = self._layout()
-            opened = self._door.opened
-            if opened is None or opened.layout.key != layout.key:
-                self._open(layout, numbers)
+            shards = tuple(identify_shards(self.source))
+            if self._door.opened is None or self._door.opened.shards != shards:
+                self._open(shards)
 
     def close(self) -> None:
         """Let go of what this process has opened; the next use opens it again."""
@@ -203,15 +204,16 @@ class CachedRecipe(Recipe):
     def _opened(self) -> _Opened:
         with self._door.lock:
             if self._door.opened is None:
-                self._open(*self._layout())
+                self._open(tuple(identify_shards(self.source)))
             assert self._door.opened is not None
             return self._door.opened
 
-    def _open(self, layout: Layout, numbers: NDArray[np.int64]) -> None:
+    def _open(self, shards: tuple[str, ...]) -> None:
         assert self.cache is not None
         self._shut()
+        layout, numbers = self._layout(shards)
         table = self.cache.open(layout)
-        self._door.opened = _Opened(layout, table, numbers)
+        self._door.opened = _Opened(shards, layout, table, numbers)
         self._door.ends = weakref.finalize(self._door, table.close)  # also if nobody closes the recipe
 
     def _shut(self) -> None:
@@ -221,10 +223,9 @@ class CachedRecipe(Recipe):
             assert self._door.ends is not None
             self._door.ends()
 
-    def _layout(self) -> tuple[Layout, NDArray[np.int64]]:
+    def _layout(self, shards: tuple[str, ...]) -> tuple[Layout, NDArray[np.int64]]:
         """Name the entries, and tell which one each row group has."""
         manifest = self.source.manifest
-        shards = identify_shards(self.source)
         entries: list[Entry] = []
         numbers = np.full(len(manifest), -1)
         for row_group in manifest:
