@@ -6,6 +6,7 @@ source nor the steps. The batches are the same with and without a store.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Mapping
@@ -54,6 +55,7 @@ class _Door:
 
     def __init__(self) -> None:
         """Begin with nothing."""
+        self.process = os.getpid()
         self.lock = threading.Lock()
         self.counts = Counts()
         self.opened: _Opened | None = None
@@ -127,7 +129,7 @@ class CachedRecipe(Recipe):
 
     def refresh(self) -> None:
         """Look at the source's files again: where one has changed, its entries are others."""
-        with self._door.lock:
+        with self._own_door.lock:
             shards = tuple(identify_shards(self.source))
             if self._door.opened is None or self._door.opened.shards != shards:
                 self._open(shards)
@@ -202,11 +204,22 @@ class CachedRecipe(Recipe):
 
     @property
     def _opened(self) -> _Opened:
-        with self._door.lock:
-            if self._door.opened is None:
+        door = self._own_door
+        with door.lock:
+            if door.opened is None:
                 self._open(tuple(identify_shards(self.source)))
-            assert self._door.opened is not None
-            return self._door.opened
+            assert door.opened is not None
+            return door.opened
+
+    @property
+    def _own_door(self) -> _Door:
+        """What this process has opened; a fork leaves its parent's files and locks alone."""
+        door = self._door
+        if door.process != os.getpid():
+            if door.ends is not None:
+                door.ends.detach()
+            door.__init__()
+        return door
 
     def _open(self, shards: tuple[str, ...]) -> None:
         assert self.cache is not None
