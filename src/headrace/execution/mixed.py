@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -14,7 +14,8 @@ from headrace.execution.recipe import Recipe
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
 from headrace.prepare.columns import Select
-from headrace.sources.base import check_columns
+from headrace.sources.base import SupportsFiles, check_columns
+from headrace.sources.files import Stamp
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +97,15 @@ class MixedSource:
             recipe = self.recipes[part]
             self._chosen[key] = replace(recipe, steps=(*recipe.steps, Select(key[1])))
         return self._chosen[key]
+
+    def shard_files(self, shard: int) -> Mapping[str, Stamp]:
+        """Return the files that a shard of a part lies in, if its source tells."""
+        for recipe in self.recipes:
+            shards = len(recipe.source.manifest.shards)
+            if shard < shards:
+                return recipe.source.shard_files(shard) if isinstance(recipe.source, SupportsFiles) else {}
+            shard -= shards
+        return {}
 
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Read and prepare one row group of the part that it belongs to."""

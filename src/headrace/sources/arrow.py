@@ -6,7 +6,7 @@ Files are not mapped into memory: one that is cut off while it is mapped would e
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from headrace.sources.arrow_layouts import Layout, dictionary_ids, make_layouts
 from headrace.sources.arrow_messages import ArrowFile, Block, read_arrow_file
 from headrace.sources.base import check_columns, check_rows
 from headrace.sources.building import value_bytes
-from headrace.sources.files import ShardFile
+from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.hive import partition_fields
 from headrace.sources.schemas import conform, unify
 from headrace.sources.verify import UNPROTECTED
@@ -150,6 +150,10 @@ class ArrowSource:
     def notes(self) -> tuple[str, ...]:
         """What is less safe than it could be."""
         return (f"no checksum protects Arrow IPC files; {UNPROTECTED}",)
+
+    def shard_files(self, shard: int) -> Mapping[str, Stamp]:
+        """Return the file that a shard's samples lie in, with its stamp when it was opened."""
+        return self.files[shard].stamped(self.heads[shard].stamp)
 
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Decode one row group of one file."""

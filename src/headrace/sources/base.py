@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import CorruptSourceError, UnknownColumnError
 from headrace.manifest import Manifest, RowGroup
+from headrace.sources.files import Stamp
 
 
 @runtime_checkable
@@ -110,6 +111,25 @@ class SupportsCopy(Protocol):
 
         Raises:
             SourceError: As `read` does; some rows may have been copied by then.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsFiles(Protocol):
+    """A source that tells which local files its samples are read from.
+
+    A cache identifies what such a source reads by all bytes of those files, and any other source by the
+    identity of its shards alone.
+    """
+
+    def shard_files(self, shard: int) -> Mapping[str, Stamp]:
+        """Return the files that a shard's samples lie in, each with its stamp when it was opened.
+
+        Empty if the shard's identity says all, as the version of a remote object does.
+
+        Raises:
+            ChangedSourceError: A file is not the one that was opened, though its stamp may be the same.
         """
         ...
 

@@ -108,6 +108,10 @@ class ShardFile:
             with self.remote.local() as place:
                 yield place
 
+    def stamped(self, stamp: Stamp) -> dict[str, Stamp]:
+        """Return a stamp by the file's path; nothing for a remote one, whose version is in its identity."""
+        return {self.path: stamp} if self.remote is None else {}
+
     def head(self, size: int) -> bytes:
         """Read the first bytes.
 

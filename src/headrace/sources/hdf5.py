@@ -8,7 +8,7 @@ one thread at a time, and `Hdf5Source.notes` names it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -109,6 +109,7 @@ class Header:
         row_bytes: Bytes of one sample once decoded, estimated where samples differ in length.
         identity: Digest of the headers and of probes into the values.
         stamp: The file's stamp when they were read.
+        outside: Other files in which values lie, with their stamps.
     """
 
     members: tuple[Member, ...]
@@ -117,6 +118,7 @@ class Header:
     row_bytes: float
     identity: str
     stamp: Stamp
+    outside: Mapping[str, Stamp]
 
     @property
     def fields(self) -> list[pa.Field]:
@@ -237,6 +239,11 @@ class Hdf5Source:
         schema = pa.schema([self.schema.field(name) for name in columns])
         return pa.RecordBatch.from_arrays([arrays[name] for name in columns], schema=schema)
 
+    def shard_files(self, shard: int) -> Mapping[str, Stamp]:
+        """Return the files that a shard's samples lie in, each with its stamp when it was opened."""
+        header = self.headers[shard]
+        return {**header.outside, **self.files[shard].stamped(header.stamp)}
+
     @cached_property
     def layouts(self) -> dict[str, Layout]:
         """The columns whose rows can be copied right into a batch, without decoding them as a column."""
@@ -334,7 +341,8 @@ def read_header(shard: ShardFile, options: Hdf5Options) -> Header:
         raise CorruptSourceError(
             f"{path}: the headers cannot be read: {error}; the file is cut off, damaged or no HDF5 file"
         ) from error
-    return Header(tuple(members), rows, group_rows, row_bytes, identity, stamp)
+    outside = {other: Stamp.of(other) for other in sorted(finder.outside)}
+    return Header(tuple(members), rows, group_rows, row_bytes, identity, stamp, outside)
 
 
 @contextmanager

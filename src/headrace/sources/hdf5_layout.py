@@ -12,7 +12,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,7 @@ class LayoutFinder:
         allow_external: Whether values may lie in other files.
         fills: Whether the fill value may stand for values that were never written.
         grows: Whether a writer may be appending meanwhile, so that there is more than was counted.
+        outside: The other files in which values were found to lie, as far as they are there.
     """
 
     path: str
@@ -61,6 +62,7 @@ class LayoutFinder:
     allow_external: bool
     fills: bool
     grows: bool = False
+    outside: set[str] = field(default_factory=set[str])
 
     def find(self, dataset: Any, itemsize: int) -> Layout:
         """Find where the values lie.
@@ -76,6 +78,7 @@ class LayoutFinder:
             dataset.file.filename, self.place
         ):  # behind an external link, which was allowed
             there = dataset.file.filename
+            self.outside.add(there)
             found = replace(self, path=there, place=there, size=os.stat(there).st_size).find(
                 dataset, itemsize
             )
@@ -175,6 +178,8 @@ class LayoutFinder:
         """Refuse values of other files, unless that is allowed, and sources that are not there."""
         where = f"{self.path}: `{dataset.name}`"
         files = [os.fsdecode(plist.get_external(place)[0]) for place in range(plist.get_external_count())]
+        # As the library does, from the working directory.
+        self.outside.update(os.path.abspath(name) for name in files if os.path.isfile(name))
         sources: list[tuple[str, str]] = []
         if plist.get_layout() == _VIRTUAL:
             places = range(plist.get_virtual_count())
@@ -219,8 +224,14 @@ class LayoutFinder:
                     f"{where}: its source {name} is missing; without it the values would read as fill"
                 )
             return
+        self.outside.add(target)
         with self.opener(target) as other:
-            if source not in other and not self.fills:
+            if source in other:
+                inner, there = other[source], replace(self, path=target, place=target)
+                plist = inner.id.get_create_plist()
+                if plist.get_layout() == _VIRTUAL or plist.get_external_count():
+                    there._check_outside(inner, plist, depth + 1)  # its own sources count as well
+            elif not self.fills:
                 raise CorruptSourceError(f"{where}: its source {name} holds no data set `{source}`")
 
 

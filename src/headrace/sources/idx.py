@@ -20,7 +20,7 @@ from headrace.manifest import Manifest, RowGroup, Shard
 from headrace.sources.base import check_columns
 from headrace.sources.budget import PlannedColumn, check_planned
 from headrace.sources.building import tensor_array, tensor_type
-from headrace.sources.files import ShardFile
+from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.inflate import inflate, is_gzip
 from headrace.sources.mapped import MappedFile
 from headrace.sources.verify import UNPROTECTED
@@ -182,6 +182,11 @@ class IdxSource:
         plain = [name for name, arrays in self.arrays.items() if not all(array.is_packed for array in arrays)]
         named = ", ".join(f"`{name}`" for name in plain)
         return (f"no checksum protects {named}, as plain IDX has none; {UNPROTECTED}",) if plain else ()
+
+    def shard_files(self, shard: int) -> Mapping[str, Stamp]:
+        """Return the files of all columns, each with its stamp when it was opened."""
+        files = [arrays[shard].file for arrays in self.arrays.values()]
+        return {path: stamp for file in files for path, stamp in file.file.stamped(file.stamp).items()}
 
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Copy one row group."""

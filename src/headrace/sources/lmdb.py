@@ -28,7 +28,7 @@ from headrace.sources.budget import PlannedColumn, check_planned
 from headrace.sources.building import value_bytes
 from headrace.sources.codings import make_decoder
 from headrace.sources.decoding import Coding, Decoder, Fixed, Types, Values, located
-from headrace.sources.files import ShardFile
+from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.hive import partition_fields
 from headrace.sources.lmdb_index import Environment, KeyPattern, open_environment
 from headrace.sources.schemas import conform, unify
@@ -229,6 +229,12 @@ class LmdbSource:
     def notes(self) -> tuple[str, ...]:
         """What is less safe than it could be."""
         return (f"LMDB keeps no checksums of values; {UNPROTECTED}",)
+
+    def shard_files(self, shard: int) -> Mapping[str, Stamp]:
+        """Return the file that a shard's samples lie in, with its stamp when it was opened."""
+        environment = self.environments[shard]
+        environment.check()
+        return self.files[shard].stamped(environment.file.stamp)
 
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Decode one row group.

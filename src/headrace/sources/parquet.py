@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -161,6 +161,10 @@ class ParquetSource:
                 is_protected = has_page_checksum(file, footer.metadata, footer.stamp.size)
                 return () if is_protected else (f"the pages of {file.path} have no checksums; {UNPROTECTED}",)
         return ()
+
+    def shard_files(self, shard: int) -> Mapping[str, Stamp]:
+        """Return the file that a shard's samples lie in, with its stamp when it was opened."""
+        return self.files[shard].stamped(self.footers[shard].stamp)
 
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Decode one row group of one file."""

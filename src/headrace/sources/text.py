@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -23,7 +23,7 @@ from headrace.manifest import Manifest, RowGroup, Shard
 from headrace.sources.base import check_columns, check_rows
 from headrace.sources.budget import PlannedColumn, check_planned, check_sizes
 from headrace.sources.building import value_bytes
-from headrace.sources.files import ShardFile
+from headrace.sources.files import ShardFile, Stamp
 from headrace.sources.hive import partition_fields
 from headrace.sources.schemas import conform, unify
 from headrace.sources.text_scan import Grammar, Sample, TextFile, count_lines, scan_text
@@ -113,6 +113,10 @@ class TextSource:
             f"{self.grammar.title} has neither length nor checksum: a file that lost whole records at its "
             f"end reads as a shorter one; {UNPROTECTED}",
         )
+
+    def shard_files(self, shard: int) -> Mapping[str, Stamp]:
+        """Return the file that a shard's samples lie in, with its stamp when it was opened."""
+        return self.files[shard].stamped(self.scans[shard].stamp)
 
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Parse one row group of one file."""

@@ -208,6 +208,10 @@ class TfRecordSource:
         bare = "" if self.options.verify_checksums else "no checksum is verified, and "
         return (f"{bare}a file that was cut between two records reads as a shorter one; {UNPROTECTED}",)
 
+    def shard_files(self, shard: int) -> Mapping[str, Stamp]:
+        """Return the file that a shard's samples lie in, with its stamp when it was opened."""
+        return self.files[shard].stamped(self.scans[shard].stamp)
+
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Decode one row group.
 

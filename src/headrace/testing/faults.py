@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from headrace.errors import SourceError
 from headrace.manifest import Manifest, RowGroup
-from headrace.sources.base import Source, check_rows
+from headrace.sources.base import Source, SupportsFiles, check_rows
+from headrace.sources.files import Stamp
 
 
 class Outcome(Protocol):
@@ -125,6 +126,10 @@ class FaultySource:
         """How often each row group was read in this process."""
         return dict(self._reads)
 
+    def shard_files(self, shard: int) -> Mapping[str, Stamp]:
+        """Return the files of the source, if it tells them."""
+        return self.source.shard_files(shard) if isinstance(self.source, SupportsFiles) else {}
+
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Read one row group, with the outcome that is its turn."""
         with self._lock.held:
@@ -166,6 +171,10 @@ class SlowSource:
     def manifest(self) -> Manifest:
         """The row groups of the source."""
         return self.source.manifest
+
+    def shard_files(self, shard: int) -> Mapping[str, Stamp]:
+        """Return the files of the source, if it tells them."""
+        return self.source.shard_files(shard) if isinstance(self.source, SupportsFiles) else {}
 
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
         """Sleep, then read one row group."""
