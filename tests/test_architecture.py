@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("execution",),
     ("torch",),
     ("loader",),
-    ("selecting", "index", "values"),
+    ("selecting", "index", "values", "caching"),
     ("fitting", "dedup"),
     ("dataset",),
     ("inputs",),

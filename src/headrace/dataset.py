@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.batch import Batch
+from headrace.caching import CacheVerbs
 from headrace.dedup.verbs import DedupVerbs
 from headrace.errors import OptionError, UnknownSampleError, check_whole
 from headrace.execution.build import build_batch
@@ -36,8 +36,6 @@ from headrace.planning.world import World
 from headrace.selecting.split_verbs import SplitVerbs
 from headrace.selecting.verbs import SampleVerbs
 from headrace.sources.base import Source
-from headrace.stores.base import Residency, Store, Verify
-from headrace.stores.opening import OnUnavailable, open_store
 from headrace.values import ValueVerbs
 
 if TYPE_CHECKING:
@@ -47,7 +45,7 @@ Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs):
+class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs, CacheVerbs):
     """Samples and what is done to them, as a value.
 
     Immutable, thread-safe, and picklable if its functions are. Make one with `hr.open`,
@@ -165,49 +163,6 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs):
         return to_frame(
             pa.RecordBatch.from_arrays([_flat(column) for column in table.columns], schema=table.schema)
         )
-
-    # Remembered
-
-    def cache(
-        self,
-        store: Store | str | os.PathLike[str],
-        *,
-        limit: int | str | None = None,
-        verify: Verify = "first",
-        residency: Residency = "map",
-        on_unavailable: OnUnavailable = "warn",
-    ) -> Dataset:
-        """Keep prepared row groups in a store, after `prepare` and `pack`, wherever this is called.
-
-        A cache changes when something is computed and never what a batch holds.
-
-        Args:
-            store: `"memory"`, the path of a folder, `"lmdb:///path"`, `"redis://host:6379/0"`, or a store.
-            limit: Bytes that may be kept, a number or like "20GB"; None for no limit, but a quarter of the
-                machine's memory for `"memory"`.
-            verify: When an entry is held against its checksum: at its `"first"` use in a process, `"always"`
-                or `"never"`.
-            residency: Whether the arrays of a folder are read as a `"map"` of its files, or from a copy in
-                `"memory"`.
-            on_unavailable: What happens if the store cannot be read or written: `"warn"` once and go on
-                without it, or `"raise"` a `CacheError`.
-
-        Raises:
-            OptionError: An argument cannot be right, such as a limit below one row group.
-            FingerprintError: A function of the recipe cannot be identified by value.
-
-        Example:
-            >>> import headrace as hr
-            >>> loader = hr.from_arrays({"x": [1, 2, 3]}).cache("memory").loader(3, output="numpy")
-            >>> [[batch["x"].tolist() for batch in loader] for epoch in range(2)]
-            [[[1, 2, 3]], [[1, 2, 3]]]
-            >>> loader.stats()["cache_misses"]
-            1
-        """
-        opened = open_store(store, limit, verify, residency, on_unavailable)
-        cached = replace(self.recipe, cache=opened)
-        _ = CachedRecipe.of(cached, self.selection) if cached.pack else cached.fingerprint
-        return self.with_recipe(cached)
 
     # Into the training loop
 

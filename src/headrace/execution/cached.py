@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headrace.execution.contents import identify_shards
+from headrace.execution.contents import check_shards, identify_shards
 from headrace.execution.gather import address
 from headrace.execution.recipe import Recipe, Rows, Untouched, needs_ids
 from headrace.execution.stats import Stats, measured
@@ -29,6 +29,7 @@ from headrace.planning.selection import Selection
 from headrace.prepare.pack import Laid, Stack
 from headrace.stores.base import FORMAT_VERSION, Arrays, Columns, Entry, Layout, Table
 from headrace.stores.counts import Counts
+from headrace.stores.digests import digests_of
 from headrace.stores.memory import check_limit
 
 
@@ -37,17 +38,31 @@ class _Opened:
     """The entries of one layout, opened in this process.
 
     Attributes:
-        shards: What the shards held at that time, a digest for each.
+        shards: The shards that hold samples which take part.
         layout: The entries.
         table: Where they are kept.
         numbers: The entry of each row group, -1 if none of its samples takes part; int64 of shape
             [row groups].
     """
 
-    shards: tuple[str, ...]
+    shards: tuple[int, ...]
     layout: Layout
     table: Table
     numbers: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What became of an entry that was to be there.
+
+    Attributes:
+        state: `"found"` if it was there, `"built"` if it is now, `"let go"` if the store did not keep it, or
+            `"claimed"` if somebody else prepares it.
+        nbytes: Bytes of its prepared rows.
+    """
+
+    state: str
+    nbytes: int
 
 
 class _Door:
@@ -128,11 +143,16 @@ class CachedRecipe(Recipe):
         return total
 
     def refresh(self) -> None:
-        """Look at the source's files again: where one has changed, its entries are others."""
+        """Open the store, or look whether the source's files are still those whose entries it has.
+
+        Raises:
+            ChangedSourceError: One is not; without a cache the next read of it would tell.
+        """
         with self._own_door.lock:
-            shards = tuple(identify_shards(self.source))
-            if self._door.opened is None or self._door.opened.shards != shards:
-                self._open(shards)
+            if self._door.opened is None:
+                self._open()
+            else:
+                check_shards(self.source, self._door.opened.shards)
 
     def close(self) -> None:
         """Let go of what this process has opened; the next use opens it again."""
@@ -168,6 +188,7 @@ class CachedRecipe(Recipe):
         number = int(opened.numbers[row_group.number])
         if rows is not None or number < 0:  # what is left out is not in the key
             return super().arrays(row_group, wanted, stats, rows)
+        check_shards(self.source, [row_group.shard])  # as a read would
         taken = self._taken(row_group)
         with measured(stats, "read"):
             found = opened.table.get(number)
@@ -177,6 +198,27 @@ class CachedRecipe(Recipe):
             self._door.counts.add(hits=1)
         return dict(found), taken
 
+    def fill(self, number: int, wait: bool) -> Filled:
+        """Prepare an entry's row group and keep it, if the store does not have it.
+
+        Args:
+            number: Which entry of the layout.
+            wait: Whether to wait for somebody else who prepares it at the moment.
+        """
+        opened = self._opened
+        row_group = self.source.manifest[int(np.flatnonzero(opened.numbers == number)[0])]
+        check_shards(self.source, [row_group.shard])
+        columns, state = opened.table.get(number), "found"
+        if columns is None and not wait and opened.table.is_claimed(number):
+            return Filled("claimed", 0)
+        if columns is None:
+            with opened.table.claim(number) as is_mine:
+                columns = None if is_mine else opened.table.get(number)
+                if columns is None:
+                    columns = self._compute(opened.table, number, row_group, self._taken(row_group))
+                    state = "built" if opened.table.get(number) is not None else "let go"
+        return Filled(state, sum(column.nbytes for column in columns.values()))
+
     def _build(
         self, table: Table, number: int, row_group: RowGroup, taken: Rows | None, stats: Stats | None
     ) -> Columns:
@@ -185,12 +227,17 @@ class CachedRecipe(Recipe):
             if not is_mine and (found := table.get(number)) is not None:
                 self._door.counts.add(hits=1)
                 return found
-            self._door.counts.add(misses=1)
-            laid, held = super().arrays(row_group, taken, stats)
-            rows = None if taken is None or held is not None else taken
-            columns = {name: _chosen(column, rows) for name, column in laid.items()}
-            table.put(number, columns)
-            return columns
+            return self._compute(table, number, row_group, taken, stats)
+
+    def _compute(
+        self, table: Table, number: int, row_group: RowGroup, taken: Rows | None, stats: Stats | None = None
+    ) -> Columns:
+        self._door.counts.add(misses=1)
+        laid, held = super().arrays(row_group, taken, stats)
+        rows = None if taken is None or held is not None else taken
+        columns = {name: _chosen(column, rows) for name, column in laid.items()}
+        table.put(number, columns)
+        return columns
 
     def _taken(self, row_group: RowGroup) -> Rows | None:
         """The rows of a row group that take part; None for all."""
@@ -207,7 +254,7 @@ class CachedRecipe(Recipe):
         door = self._own_door
         with door.lock:
             if door.opened is None:
-                self._open(tuple(identify_shards(self.source)))
+                self._open()
             assert door.opened is not None
             return door.opened
 
@@ -221,12 +268,15 @@ class CachedRecipe(Recipe):
             door.__init__()
         return door
 
-    def _open(self, shards: tuple[str, ...]) -> None:
+    def _open(self) -> None:
         assert self.cache is not None
         self._shut()
+        known = digests_of(self.cache)
+        shards = identify_shards(self.source, known, self._shards())
         layout, numbers = self._layout(shards)
         table = self.cache.open(layout)
-        self._door.opened = _Opened(shards, layout, table, numbers)
+        known.save()  # once the store was found fit for use
+        self._door.opened = _Opened(tuple(shards), layout, table, numbers)
         self._door.ends = weakref.finalize(self._door, table.close)  # also if nobody closes the recipe
 
     def _shut(self) -> None:
@@ -236,7 +286,15 @@ class CachedRecipe(Recipe):
             assert self._door.ends is not None
             self._door.ends()
 
-    def _layout(self, shards: tuple[str, ...]) -> tuple[Layout, NDArray[np.int64]]:
+    def _shards(self) -> list[int]:
+        """The shards that hold samples which take part."""
+        manifest = self.source.manifest
+        edges = [0, *np.cumsum([len(shard.rows) for shard in manifest.shards]).tolist()]
+        starts = manifest.starts[edges]
+        counts = np.diff(starts if self.selection is None else self.selection.set.rank(starts))
+        return np.flatnonzero(counts).tolist()
+
+    def _layout(self, shards: Mapping[int, str]) -> tuple[Layout, NDArray[np.int64]]:
         """Name the entries, and tell which one each row group has."""
         manifest = self.source.manifest
         entries: list[Entry] = []
@@ -263,8 +321,9 @@ class CachedRecipe(Recipe):
     def _steps_key(self) -> str:
         """Digest of what is read, of the steps without what nobody wants, and of the arrays they end in."""
         kinds = [(name, str(self.source.schema.field(name).type)) for name in self.columns]
+        keeps_arrow = self.keep_arrow and self.pack is None
         polars = pl.__version__ if self.needs_frame else None
-        return digest("steps", FORMAT_VERSION, kinds, self.needed, self.pack, self.keep_arrow, polars)
+        return digest("steps", FORMAT_VERSION, kinds, self.needed, self.pack, keeps_arrow, polars)
 
 
 def _chosen(laid: Laid | Untouched, rows: Rows | None) -> NDArray[Any] | pa.Array:

@@ -23,7 +23,7 @@ def identify_shards(
 
     Args:
         source: Where the samples lie. One that tells no files is taken at its word.
-        known: The digests known so far; those that are new are added, and kept.
+        known: The digests known so far; those that are new are added.
         shards: Which shards; all by default.
 
     Returns:
@@ -46,7 +46,6 @@ def identify_shards(
     with ThreadPoolExecutor(min(_HASHERS, len(unknown)) or 1, thread_name_prefix="headrace-hash") as pool:
         digests = dict(zip(unknown, pool.map(known.find, unknown, unknown.values()), strict=True))
     digests |= {path: known.find(path, stamp) for path, stamp in stamps.items() if path not in digests}
-    known.save()
     return {
         shard: digest(source.manifest.shards[shard].content_identity, [digests[path] for path in found])
         for shard, found in files.items()

@@ -7,7 +7,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from headrace.errors import FingerprintError, MissingSourceError, SourceError
 from headrace.fingerprint import digest
@@ -92,6 +92,21 @@ class FileDigests:
         with suppress(OSError), replacing(self._path) as file:
             file.write(json.dumps(document).encode())
             self._is_new = False
+
+
+@runtime_checkable
+class SupportsDigests(Protocol):
+    """A store that remembers what the files of sources hold, beside the entries."""
+
+    @property
+    def digests(self) -> FileDigests:
+        """What is known so far."""
+        ...
+
+
+def digests_of(store: object) -> FileDigests:
+    """Return what a store remembers of files; nothing yet if it is none that does."""
+    return store.digests if isinstance(store, SupportsDigests) else FileDigests()
 
 
 def _ask(path: str) -> os.stat_result:

@@ -16,6 +16,7 @@ from headrace.errors import OptionError
 from headrace.stores.base import Arrays, Columns, Layout
 from headrace.stores.claims import Claims
 from headrace.stores.counts import Counts
+from headrace.stores.digests import FileDigests
 
 _Format = tuple[np.dtype[Any], tuple[int, ...]]
 
@@ -59,6 +60,7 @@ class MemoryStore:
             limit: Bytes that may be kept; None for no limit.
         """
         self.limit = limit
+        self.digests = FileDigests()
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
