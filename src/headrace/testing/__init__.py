@@ -1,11 +1,12 @@
 """The contracts of headrace as tests that others inherit, and sources that misbehave on request.
 
-A new source, executor or kind of data set subclasses one of the classes, overrides its fixtures,
+A new source, executor, store or kind of data set subclasses one of the classes, overrides its fixtures,
 and inherits the whole contract:
 
 - `SourceTests`: a reader of a format, held against a table with its contents.
 - `LoaderTests`: a data set, whose loaders must deliver, resume and close as promised.
 - `ExecutorTests`: an executor, held against `Serial`.
+- `StoreTests`: a store, which must hand out what was put, or nothing.
 - `FaultySource` and `SlowSource` wrap any source: what fails, and what takes its time.
 - `Resources` counts what a process holds, to find what was left behind.
 - `headrace.testing.strategies` holds hypothesis strategies for layouts, worlds and settings.
@@ -27,6 +28,7 @@ from headrace.testing.faults import Delay, Fail, FaultySource, SlowSource, Trunc
 from headrace.testing.loaders import LoaderTests
 from headrace.testing.resources import Resources
 from headrace.testing.sources import SourceTests
+from headrace.testing.stores import StoreTests
 
 __all__ = [
     "Delay",
@@ -37,5 +39,6 @@ __all__ = [
     "Resources",
     "SlowSource",
     "SourceTests",
+    "StoreTests",
     "Truncate",
 ]
