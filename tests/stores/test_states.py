@@ -1,0 +1,237 @@
+"""Streams are the same bytes without a cache and with one in any state: cold, warm, spoilt, full or gone."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from cached_data import DATA, hash_of, packed, plain, write_shards
+
+import headrace as hr
+from headrace.stores.memory import MemoryStore
+from headrace.testing import Fail, FaultySource
+
+STORES = ["memory", "folder"]
+SHUFFLES = [False, True, "global"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shards(tmp_path_factory.mktemp("data") / "shards")
+
+
+def place(kind: str, tmp_path: Path) -> str:
+    return {
+        "memory": "memory",
+        "folder": str(tmp_path / "cache"),
+        "lmdb": f"lmdb://{tmp_path / 'cache.lmdb'}",
+    }[kind]
+
+
+def stream(ds: hr.Dataset, epochs: int = 2, **options: Any) -> list[list[str]]:
+    """Two epochs, batch by batch."""
+    options = {"batch_size": 6, "seed": 5, "threads": 2, "output": "numpy", "with_ids": True} | options
+    with ds.loader(**options) as loader:
+        return [hash_of(loader) for _ in range(epochs)]
+
+
+def counted(loader: hr.Loader, *names: str) -> tuple[int, ...]:
+    stats = loader.stats()
+    return tuple(stats[f"cache_{name}"] for name in names)
+
+
+@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("name", list(DATA))
+def test_cold_and_warm(name: str, kind: str, data: Path, tmp_path: Path) -> None:
+    """In every order and at every tail, whatever is done to the samples, by whichever loader comes first."""
+    bare = DATA[name](data)
+    cached = bare.cache(place(kind, tmp_path))
+    for shuffle in SHUFFLES:
+        for tail in ("keep", "pad") if shuffle == "global" else ("keep",):
+            options = {"shuffle": shuffle, "tail": tail}
+            assert stream(cached, **options) == stream(bare, **options)
+    for output in ("torch", "arrow"):
+        assert stream(cached, output=output) == stream(bare, output=output)
+    with cached.loader(6, output="numpy") as loader:
+        assert hash_of(loader) == hash_of(bare.loader(6, output="numpy"))
+        assert counted(loader, "misses", "corrupt") == (0, 0)
+    ids = cached.sample_ids[::-3]
+    assert hash_of([cached.take(ids).columns]) == hash_of([bare.take(ids).columns])
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_each_row_group_is_prepared_once(kind: str, data: Path, tmp_path: Path) -> None:
+    """Over epochs, orders and loaders; a loader that comes later, in another process, prepares nothing."""
+    source = FaultySource(packed(data).recipe.source, {})
+    cached = hr.Dataset.of(source).pack(x=["x", "y"]).cache(place(kind, tmp_path))
+    for shuffle in SHUFFLES:
+        stream(cached, shuffle=shuffle)
+    assert set(source.reads.values()) == {1}
+
+    copied = pickle.loads(pickle.dumps(cached))
+    assert stream(copied) == stream(cached)
+    if kind != "memory":
+        with copied.loader(6, output="numpy") as loader:
+            list(loader)
+            assert counted(loader, "misses") == (0,)
+
+
+@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("name", ["packed", "plain"])
+def test_a_limit_below_the_whole(name: str, kind: str, data: Path, tmp_path: Path) -> None:
+    """What does not fit is prepared again in each epoch, and every batch is right."""
+    bare = DATA[name](data)
+    sizes = bare.cache("memory")
+    whole = sizes.materialize(progress=False).nbytes
+    for share in (0.4, 0.75):
+        cached = bare.cache(place(kind, tmp_path / str(share)), limit=int(whole * share))
+        for shuffle in SHUFFLES:
+            assert stream(cached, shuffle=shuffle) == stream(bare, shuffle=shuffle)
+        with cached.loader(6, output="numpy") as loader:
+            list(loader)
+            assert counted(loader, "misses") > (0,)
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_a_limit_below_one_row_group_is_refused(kind: str, data: Path, tmp_path: Path) -> None:
+    """When the cache is asked for, before anything is read."""
+    with pytest.raises(hr.OptionError, match=r"`limit` must hold one prepared row group.*11|limit"):
+        packed(data).cache(place(kind, tmp_path), limit=100)
+
+
+def edit(path: Path, old: bytes, new: bytes) -> None:
+    """Change bytes in place; path, size and the time of the last write stay."""
+    content, before = path.read_bytes(), path.stat()
+    assert len(old) == len(new)
+    assert old in content
+    with path.open("r+b") as file:
+        file.write(content.replace(old, new, 1))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_an_edited_source_never_yields_old_rows(kind: str, tmp_path: Path) -> None:
+    """The loader that was open is told; a new one has the new rows; the old ones come back with the old bytes."""
+    path, store = tmp_path / "a.parquet", place(kind, tmp_path)
+    options: Any = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    values = np.arange(1000, 1400)
+    pq.write_table(pa.table({"x": values}), path, row_group_size=100, **options)
+    memory = MemoryStore() if kind == "memory" else store
+
+    def open_cached() -> hr.Loader:
+        return hr.open(path).cache(memory).loader(32, output="numpy")
+
+    def rows(loader: hr.Loader) -> list[int]:
+        return np.concatenate([batch["x"] for batch in loader]).tolist()
+
+    with open_cached() as before:
+        assert rows(before) == rows(before) == values.tolist()
+        taken = hr.open(path).cache(memory)
+        assert taken.take([7])["x"].tolist() == [1007]
+        edit(path, (1007).to_bytes(8, "little"), (5555).to_bytes(8, "little"))
+        for use in (lambda: next(iter(before)), lambda: before.batch(0), lambda: taken.take([7])):
+            with pytest.raises(hr.ChangedSourceError, match=r"a\.parquet"):
+                use()
+    with open_cached() as after:
+        assert rows(after) == [5555 if value == 1007 else value for value in values.tolist()]
+        assert rows(after)[7] == 5555
+    edit(path, (5555).to_bytes(8, "little"), (1007).to_bytes(8, "little"))
+    with open_cached() as again:
+        assert rows(again) == values.tolist()
+        assert counted(again, "misses") == (0,)
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_positions_do_not_know_of_caches(kind: str, data: Path, tmp_path: Path) -> None:
+    """A state that was saved with a cache is loaded without one, and the other way round."""
+    bare = packed(data)
+    cached = bare.cache(place(kind, tmp_path))
+    assert cached.fingerprint == bare.fingerprint
+    options: Any = {"shuffle": True, "output": "numpy", "with_ids": True}
+    expected = stream(bare, shuffle=True, seed=0)
+    for first, second in ((bare, cached), (cached, bare), (cached, cached)):
+        with first.loader(6, **options) as saver, second.loader(6, **options) as resumed:
+            got = hash_of(batch for _, batch in zip(range(3), saver, strict=False))
+            resumed.load_state_dict(saver.state_dict())
+            assert got + hash_of(resumed) == expected[0]
+            assert hash_of(resumed) == expected[1]
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_every_way_to_samples_agrees(kind: str, data: Path, tmp_path: Path) -> None:
+    """`batch`, `take`, the map of torch and the workers of a DataLoader deliver what they do without a cache."""
+    from torch.utils.data import DataLoader
+
+    bare = plain(data).pack(x=["x", "y"], label="label")  # without Polars, which does not survive a fork
+    cached = bare.cache(place(kind, tmp_path))
+    results: list[list[list[str]]] = []
+    for ds in (bare, cached, cached):
+        loader = ds.loader(6, shuffle=True, with_ids=True)
+        workers = DataLoader(
+            loader.to_torch(), batch_size=None, num_workers=2, multiprocessing_context="fork"
+        )
+        found = [hash_of(workers), hash_of(loader.batch(step) for step in range(len(loader)))]
+        table = ds.to_torch_map()
+        found += [hash_of(DataLoader(table, batch_size=5)), hash_of([table[3], table[-1]])]
+        found.append(hash_of([ds.take([30, 2, 2]).columns, ds.head(3).to_dict(as_series=False)]))
+        results.append(found)
+        loader.close()
+
+    assert results[1:] == results[:1] * 2
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_samples_that_cannot_be_read(kind: str, data: Path, tmp_path: Path) -> None:
+    """They are left out and counted as without a cache, in every epoch, and nothing of them is kept."""
+    source = plain(data).recipe.source
+    faulty = hr.Dataset.of(FaultySource(source, {5: [Fail("no disk")]})).select(["x", "y"])
+    cached, options = faulty.cache(place(kind, tmp_path)), {"output": "numpy", "on_error": "skip"}
+    with cached.loader(6, **options) as loader, faulty.loader(6, **options) as bare:
+        for _ in range(2):
+            assert hash_of(loader) == hash_of(bare)
+        names = ("skipped", "skipped_ids", "skipped_errors")
+        assert [loader.stats()[name] for name in names] == [bare.stats()[name] for name in names]
+        assert loader.stats()["skipped"] == 2 * source.manifest[5].rows
+    with cached.loader(6, output="numpy") as loader, pytest.raises(hr.SourceError, match="no disk"):
+        list(loader)
+
+    assert hash_of(
+        hr.Dataset.of(source).select(["x", "y"]).cache(place(kind, tmp_path)).loader(6)
+    ) == hash_of(hr.Dataset.of(source).select(["x", "y"]).loader(6))
+
+
+def scaled(data: Path, factor: object, **options: Any) -> hr.Dataset:
+    def scale(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.with_columns(x=pl.col("x") * float(str(factor)))
+
+    return plain(data).select(["x", "y"]).map(scale, **options)
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_functions_enter_by_what_they_close_over(kind: str, data: Path, tmp_path: Path) -> None:
+    """Another value, another entry; the same value, the same; `version` stands for what has no value."""
+    store = MemoryStore() if kind == "memory" else place(kind, tmp_path)
+
+    def misses(ds: hr.Dataset, factor: float) -> int:
+        with ds.cache(store).loader(38, output="numpy") as loader:
+            (batch,) = loader
+            assert batch["x"].tolist() == [row * 0.5 * factor for row in range(38)]
+            return counted(loader, "misses")[0]
+
+    class Unnamed:
+        def __str__(self) -> str:
+            return "3"
+
+    assert [misses(scaled(data, factor), factor) for factor in (2, 2, 4, 2)] == [7, 0, 7, 0]
+    with pytest.raises(hr.FingerprintError, match="version"):
+        scaled(data, threading.Lock()).cache(store)
+    assert [misses(scaled(data, Unnamed(), version=name), 3) for name in ("a", "a", "b")] == [7, 0, 7]
