@@ -23,6 +23,10 @@ Addresses = NDArray[np.uint64]
 _WIDE = 1024
 _VECTOR = 32  # bytes
 
+# Rows at random places are asked for before they are copied, or each would wait for the way to memory.
+_LINE = np.uint64(64)  # bytes of a cache line
+_LINES_AHEAD, _MOST_AHEAD, _MOST_ASKED = np.uint64(48), np.uint64(16), np.uint64(1024)
+
 
 def _type_pointer(typing_context: Any, address: Any, kind: Any) -> Any:
     pointed = types.CPointer(kind.dtype)
@@ -60,7 +64,37 @@ def _type_fence(typing_context: Any) -> Any:
     return types.void(), generate
 
 
+def _type_move(typing_context: Any, target: Any, source: Any, width: Any) -> Any:
+    """Copy so many bytes as the C library does, which chooses the instructions by the width."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        memory, size = ir.IntType(8).as_pointer(), ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [memory, memory, size, ir.IntType(1)])
+        move = builder.module.declare_intrinsic("llvm.memcpy", (memory, memory, size), kind)
+        addresses = [builder.inttoptr(address, memory) for address in arguments[:2]]
+        builder.call(move, [*addresses, arguments[2], ir.Constant(ir.IntType(1), 0)])
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.uint64, types.uint64), generate
+
+
+def _type_prefetch(typing_context: Any, address: Any) -> Any:
+    """Ask for a cache line before it is read."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        line, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [line, number, number, number])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", (line,), kind)
+        for_reading, leave, data = (ir.Constant(number, value) for value in (0, 0, 1))
+        builder.call(prefetch, [builder.inttoptr(arguments[0], line), for_reading, leave, data])
+        return context.get_dummy_value()
+
+    return types.void(types.uint64), generate
+
+
 _stream: Any = intrinsic(_type_stream)
+_move: Any = intrinsic(_type_move)
+_prefetch: Any = intrinsic(_type_prefetch)
 fence: Any = intrinsic(_type_fence)
 
 
@@ -70,14 +104,29 @@ def copy_row(target: Any, source: Any, width: Any) -> None:
     if width >= _WIDE and (width | target) % np.uint64(_VECTOR) == 0:
         for place in range(np.uint64(0), width, np.uint64(_VECTOR)):
             _stream(target + place, source + place)
-        return
-    words = width // np.uint64(8)
-    wide_source, wide_target = pointer(source, types.uint64), pointer(target, types.uint64)
-    for word in range(words):
-        wide_target[word] = wide_source[word]
-    narrow_source, narrow_target = pointer(source, types.uint8), pointer(target, types.uint8)
-    for byte in range(words * np.uint64(8), width):
-        narrow_target[byte] = narrow_source[byte]
+    elif width == np.uint64(8):
+        pointer(target, types.uint64)[0] = pointer(source, types.uint64)[0]
+    elif width == np.uint64(4):
+        pointer(target, types.uint32)[0] = pointer(source, types.uint32)[0]
+    else:
+        _move(target, source, width)
+
+
+@njit("uint64(uint64)", nogil=True, cache=True, inline="always")
+def rows_ahead(width: Any) -> Any:
+    """Tell how many rows before its copy a row of so many bytes is to be asked for, by `ask_for`."""
+    # As many lines as a core has under way at a time; a few more, as rows begin inside of lines.
+    return min(max(_LINES_AHEAD * _LINE // width, np.uint64(1)), _MOST_AHEAD)
+
+
+@njit("void(uint64, uint64)", nogil=True, cache=True, inline="always")
+def ask_for(source: Any, width: Any) -> None:
+    """Bring a row on its way to the caches; of a wide one its beginning, as the rest is read in a stream."""
+    line = source & ~(_LINE - np.uint64(1))
+    end = source + min(width, _MOST_ASKED)
+    while line < end:
+        _prefetch(line)
+        line += _LINE
 
 
 @njit("void(uint64, int64[::1], uint64, uint64[::1])", nogil=True, cache=True, boundscheck=False)

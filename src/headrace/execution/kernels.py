@@ -17,7 +17,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from headrace.copying import copy_row, fence, pointer
+from headrace.copying import ask_for, copy_row, fence, pointer, rows_ahead
 
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
@@ -85,9 +85,24 @@ _COLUMN_KERNELS = {
     boundscheck=False,
 )
 def _copy_rows(source: Any, width: Any, outputs: Any, rows: Any, steps: Any, slots: Any) -> None:
+    ahead = np.int64(rows_ahead(width))
     for place in range(rows.size):
+        if place + ahead < rows.size:
+            ask_for(source + np.uint64(rows[place + ahead]) * width, width)
         target = outputs[steps[place]] + np.uint64(slots[place]) * width
         copy_row(target, source + np.uint64(rows[place]) * width, width)
+    fence()
+
+
+@njit("void(uint64, uint64, int64[::1], uint64)", nogil=True, cache=True, boundscheck=False)
+def _gather_rows(source: Any, width: Any, rows: Any, target: Any) -> None:
+    ahead = np.int64(rows_ahead(width))
+    for place in range(min(ahead, rows.size)):
+        ask_for(source + np.uint64(rows[place]) * width, width)
+    for place in range(rows.size):
+        if place + ahead < rows.size:
+            ask_for(source + np.uint64(rows[place + ahead]) * width, width)
+        copy_row(target + np.uint64(place) * width, source + np.uint64(rows[place]) * width, width)
     fence()
 
 
