@@ -115,6 +115,8 @@ class Cut:
         A global batch is sorted by (lane, place in lane), where lane = position modulo lanes.
         """
         begin, end = self.bounds(step)
+        if lanes == 1:
+            return begin + slots
         first = begin + (np.arange(lanes) - begin) % lanes
         lane_begins = np.zeros(lanes + 1, np.int64)
         np.cumsum((end - first + lanes - 1) // lanes, out=lane_begins[1:])

@@ -75,6 +75,96 @@ def permute(
     return result.view(np.int64)
 
 
+@njit("int64(int64[::1], int64)", nogil=True, cache=True)
+def _last_at_most(rising: Any, value: Any) -> Any:
+    """Find the last place whose number is at most a value."""
+    low, high = 0, rising.size
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if rising[middle] <= value:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@njit("void(int64[::1], int64[::1], int64[::1], int64[::1], int64[::1])", nogil=True, cache=True)
+def _locate(positions: Any, lane_begins: Any, starts: Any, places: Any, windows: Any) -> None:
+    lanes, window = lane_begins.size - 1, 0
+    for index in range(positions.size):
+        row = _divide(positions[index], lanes)
+        place = lane_begins[positions[index] - row * lanes] + row
+        # Neighbours mostly lie in the same window.
+        if place < starts[window] or place >= starts[window + 1]:
+            window = _last_at_most(starts, place)
+        places[index], windows[index] = place, window
+
+
+def locate(
+    positions: NDArray[np.int64], lane_begins: NDArray[np.int64], starts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the place of each position, where lanes lie end to end, and its window; releases the GIL.
+
+    Args:
+        positions: int64 of shape [n].
+        lane_begins: The first place of each lane, then the end; int64 of shape [lanes + 1].
+        starts: The first place of each window, then the end; int64 of shape [windows + 1].
+    """
+    places, windows = np.empty_like(positions), np.empty_like(positions)
+    _locate(np.ascontiguousarray(positions), lane_begins, starts, places, windows)
+    return places, windows
+
+
+@njit(
+    "void(int64[::1], int64[::1], int64[::1], int64[:, ::1], uint64[:, ::1], int64[::1], int64[::1])",
+    nogil=True,
+    cache=True,
+)
+def _permute_windows(
+    places: Any, windows: Any, starts: Any, grids: Any, keys: Any, begins: Any, first_index: Any
+) -> None:
+    first = 0
+    while first < places.size:
+        window = windows[first]
+        last = first + 1
+        while last < places.size and windows[last] == window:
+            last += 1
+        start, (rows, columns, rounds) = starts[window], grids[window]
+        values = (places[first:last] - start).astype(np.uint64)
+        n = np.uint64(starts[window + 1] - start)
+        _permute(values, n, np.uint64(rows), np.uint64(columns), keys[window, :rounds])
+        group = 0
+        for index in range(first, last):
+            place = start + np.int64(values[index - first])
+            if place < begins[group] or place >= begins[group + 1]:
+                group = _last_at_most(begins, place)
+            places[index] = first_index[group] + place - begins[group]
+        first = last
+
+
+def permute_windows(
+    places: NDArray[np.int64],
+    windows: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    permutations: tuple[NDArray[np.int64], NDArray[np.uint64]],
+    groups: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> None:
+    """Turn places into indices: permuted within their windows, then looked up in the row groups.
+
+    Releases the GIL. Neighbours of one window are permuted together, so it is quickest if they come sorted.
+
+    Args:
+        places: int64 of shape [n], overwritten by the indices.
+        windows: The window of each place, int64 of shape [n].
+        starts: The first place of each window, then the end; int64 of shape [windows + 1].
+        permutations: Rows and columns of each window's grid and its number of rounds, int64 of shape
+            [windows, 3], and the keys of its rounds, uint64 of shape [windows, rounds].
+        groups: The first place of each row group, then the end, int64 of shape [row groups + 1], and the
+            index of its first sample, int64 of shape [row groups].
+    """
+    _permute_windows(places, windows, starts, *permutations, *groups)
+
+
 @njit("void(int64[::1], int64[::1], int64[::1], int64[::1])", nogil=True, cache=True, error_model="numpy")
 def _place(positions: Any, rule: Any, steps: Any, slots: Any) -> None:
     begin, end, origin, size, last, lanes = rule[0], rule[1], rule[2], rule[3], rule[4], rule[5]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from headrace.errors import OptionError
 from headrace.fingerprint import derive_key
 from headrace.planning.permutation import KeyedPermutation
+from headrace.planning.windows import WindowPermutations
 
 ORDER_VERSION = 1
 """Raised whenever the same seed gives another order; kept in every saved state."""
@@ -285,33 +286,13 @@ class BlockOrder:
         return np.concatenate([*starts, lane_begins[-1:]]), lanes
 
     @cached_property
-    def _permutations(self) -> dict[int, KeyedPermutation]:
-        return {}
-
-    def _permutation(self, window: int) -> KeyedPermutation:
-        if window not in self._permutations:
-            starts, _ = self._windows
-            size = int(starts[window + 1] - starts[window])
-            self._permutations[window] = KeyedPermutation(size, derive_key("window", self.key, window))
-        return self._permutations[window]
-
-    def _to_indices(self, places: Ids) -> Ids:
-        begins, first_index, _ = self._layout
-        group = np.searchsorted(begins, places, side="right") - 1
-        return first_index[group] + places - begins[group]
+    def _permutations(self) -> WindowPermutations:
+        return WindowPermutations(self._windows[0], self.key)
 
     def indices(self, positions: Ids) -> Ids:
         """Return the selected sample at each position."""
-        starts, _ = self._windows
-        lane_begins = self._layout[2]
-        places = lane_begins[positions % self.lanes] + positions // self.lanes
-        windows = np.searchsorted(starts, places, side="right") - 1
-        by_window = np.argsort(windows, kind="stable")
-        for first, last in pairwise(np.flatnonzero(np.diff(windows[by_window], prepend=-1, append=-1))):
-            inside = by_window[first:last]
-            window = int(windows[inside[0]])
-            places[inside] = starts[window] + self._permutation(window)(places[inside] - starts[window])
-        return self._to_indices(places)
+        begins, first_index, lane_begins = self._layout
+        return self._permutations.indices(positions, lane_begins, (begins, first_index))
 
     def runs(self, begin: int, end: int, touches: Touches) -> Iterator[Run]:
         """Yield one run for each row group and window, samples in the order of the source."""
@@ -327,7 +308,7 @@ class BlockOrder:
             if not touches(lane, self.lanes, first_position, last_position):
                 continue
             by_place = np.empty(stop - start, np.int64)
-            places = self._permutation(int(window))(np.arange(stop - start))
+            places = self._permutations[int(window)](np.arange(stop - start))
             by_place[places] = np.arange(first_position, last_position + 1, self.lanes)
             group = int(np.searchsorted(begins, start, side="right")) - 1
             while start < stop:

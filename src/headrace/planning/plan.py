@@ -54,6 +54,19 @@ class BatchPlan:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class StepSamples:
+    """Which samples form one rank's batches of several steps, one step after the other.
+
+    Attributes:
+        indices: Their places in the plan's `samples`, int64 of shape [n].
+        ids: Their ids, int64 of shape [n].
+    """
+
+    indices: Ids
+    ids: Ids
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Read:
     """One planned read of a row group, and where its samples go.
 
@@ -222,16 +235,30 @@ class Plan:
         Raises:
             OptionError: There is no such step.
         """
-        cut = self.cut(world)
-        if not 0 <= step < cut.steps:
-            raise OptionError(f"a step must lie in 0..{cut.steps - 1}, got {step}")
-        begin, end = cut.bounds(step)
-        slots = np.arange(*cut.slice(step, world))
-        padded = slots >= end - begin
-        positions = (slots - (end - begin)) % max(self.count, 1)
-        positions[~padded] = cut.positions(step, self.order.lanes, slots[~padded])
-        ids = self.samples.at(self.order.indices(positions))
-        return BatchPlan(step, self.epoch, ids, padded if self.batching.tail == "pad" else None)
+        ids = self.samples_of(range(step, step + 1), world).ids
+        return BatchPlan(step, self.epoch, ids, self.padding_mask(step, world))
+
+    def samples_of(self, steps: range, world: World) -> StepSamples:
+        """Say which samples form this rank's batches of several steps, cheaper than one by one.
+
+        Raises:
+            OptionError: There is no such step.
+        """
+        cut, lanes = self.cut(world), self.order.lanes
+        parts: list[Ids] = []
+        for step in steps:
+            if not 0 <= step < cut.steps:
+                raise OptionError(f"a step must lie in 0..{cut.steps - 1}, got {step}")
+            first, last = cut.slice(step, world)
+            begin, end = cut.bounds(step)
+            until = min(last, end - begin)
+            if first < until:
+                parts.append(cut.positions(step, lanes, np.arange(first, until)))
+            if until < last:
+                parts.append((np.arange(max(first, until), last) - (end - begin)) % max(self.count, 1))
+        positions = np.concatenate(parts) if len(parts) != 1 else parts[0]
+        indices = self.order.indices(positions)
+        return StepSamples(indices, self.samples.at(indices))
 
     def padding_mask(self, step: int, world: World) -> NDArray[np.bool_] | None:
         """With `tail="pad"`, mark the samples of this rank's batch that are padding; else None."""
