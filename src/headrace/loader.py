@@ -22,7 +22,8 @@ from headrace.execution.options import LoaderOptions
 from headrace.execution.recipe import Recipe
 from headrace.execution.state import STATE_VERSION, read_state
 from headrace.execution.stats import Stats, measured
-from headrace.execution.stream import StreamOptions, Workshop, stream
+from headrace.execution.stream import stream
+from headrace.execution.workshop import StreamOptions, Workshop
 from headrace.planning.order import ORDER_VERSION
 from headrace.planning.plan import Plan
 from headrace.planning.world import World

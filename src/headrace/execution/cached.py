@@ -23,11 +23,12 @@ from headrace.execution.contents import check_shards, identify_shards
 from headrace.execution.gather import address
 from headrace.execution.recipe import Recipe, Rows, Untouched, needs_ids
 from headrace.execution.stats import Stats, measured
+from headrace.execution.whole import Entries, Whole
 from headrace.fingerprint import digest
 from headrace.manifest import RowGroup
 from headrace.planning.selection import Selection
 from headrace.prepare.pack import Laid, Stack
-from headrace.stores.base import FORMAT_VERSION, Arrays, Columns, Entry, Layout, Table
+from headrace.stores.base import FORMAT_VERSION, Columns, Entry, Layout, Table
 from headrace.stores.counts import Counts
 from headrace.stores.digests import digests_of
 from headrace.stores.memory import check_limit
@@ -159,22 +160,21 @@ class CachedRecipe(Recipe):
         with self._door.lock:
             self._shut()
 
-    def whole(self) -> Arrays | None:
-        """Return all rows that take part as one array for each name, if the store has them so."""
-        return self._opened.table.whole()
+    def whole(self) -> Whole | None:
+        """Return all rows that take part, if the store has them as one array for each name."""
+        opened = self._opened
+        arrays = opened.table.whole()
+        if arrays is None:
+            return None
+        entries = Entries(
+            opened.layout, opened.table.check, lambda entries: self._door.counts.add(hits=entries)
+        )
+        return Whole(arrays, None if self.selection is None else self.selection.set, entries)
 
     @property
     def layout(self) -> Layout:
         """The entries, in the order of the data."""
         return self._opened.layout
-
-    def check(self, number: int) -> bool:
-        """Tell whether the rows of an entry of `whole()` are sound."""
-        return self._opened.table.check(number)
-
-    def hit(self, entries: int) -> None:
-        """Count entries that were used by way of `whole()`."""
-        self._door.counts.add(hits=entries)
 
     def arrays(
         self,

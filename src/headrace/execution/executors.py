@@ -150,12 +150,15 @@ class Processes:
 class Task:
     """A call that some thread will make, and its outcome."""
 
-    __slots__ = ("_done", "_error", "_result", "call")
+    __slots__ = ("_busy", "_error", "_result", "call")
 
     def __init__(self, call: Callable[[], Any]) -> None:
         """Keep what to call."""
         self.call = call
-        self._done = threading.Event()
+        # A bare lock, held until the call is done: an event takes several times as long, which small
+        # batches would notice.
+        self._busy = threading.Lock()
+        self._busy.acquire()
         self._result: Any = None
         self._error: BaseException | None = None
 
@@ -165,13 +168,14 @@ class Task:
             self._result = self.call()
         except BaseException as error:  # a panic of a library must reach the consumer too
             self._error = error
-        self._done.set()
+        self._busy.release()
 
     def result(self) -> Any:
         """Wait for the outcome, and return or raise it."""
         # Polars' own handler of Ctrl-C restarts a wait without end, and Python never hears of it.
-        while not self._done.wait(_LISTEN_SECONDS):
+        while not self._busy.acquire(timeout=_LISTEN_SECONDS):
             pass
+        self._busy.release()  # for whoever asks again
         if self._error is not None:
             raise self._error
         return self._result

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.execution.recipe import Recipe
-from headrace.execution.stream import StreamOptions, room_ahead
+from headrace.execution.stream import room_ahead
+from headrace.execution.workshop import StreamOptions
 from headrace.planning.plan import Plan
 from headrace.planning.world import World
 from headrace.prepare.pack import Pack

@@ -1,9 +1,10 @@
 """The compiled kernels of the gather, with a NumPy oracle beside each.
 
-Both copy rows of one row group into the batches that they belong to: row `rows[i]` goes to slot
-`slots[i]` of the output whose memory begins at `outputs[steps[i]]`. Memory is passed by address,
-since the number of columns and of open batches is known only at run time. The kernels trust
-their arguments: `Gather` allocates the outputs and checks shapes and bounds before it calls.
+The copies bring rows of one row group into the batches that they belong to: row `rows[i]` goes to slot
+`slots[i]` of the output whose memory begins at `outputs[steps[i]]`. The gathers fill one batch: row `rows[i]`
+becomes its row i. Memory is passed by address, since the number of columns and of open batches is known
+only at run time. The kernels trust their arguments: whoever calls allocates the outputs and checks shapes
+and bounds before.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ Addresses = NDArray[np.uint64]
 
 _LINE = 64  # bytes of a cache line
 _AHEAD = 8  # rows: far enough to hide the way to memory, near enough that the lines are still there
+_BLOCK = 512  # rows that are gathered from one column after the other
 
 
 def _type_prefetch(typing_context: Any, address: Any) -> Any:
@@ -78,6 +80,33 @@ _COLUMN_KERNELS = {
 }
 
 
+def _gather_columns_kernel(kind: Any) -> Callable[..., None]:
+    """Compile the gather of k columns of one item size into rows of k items."""
+    size = np.dtype(str(kind)).itemsize
+
+    @njit("void(uint64[::1], int64[::1], uint64)", nogil=True, cache=True, boundscheck=False)
+    def gather(columns: Any, rows: Any, target: Any) -> None:
+        # One column at a time over as many rows as stay in the caches until all columns are in place.
+        ahead = np.int64(rows_ahead(np.uint64(_LINE)))
+        output = pointer(target, kind)
+        for first in range(0, rows.size, _BLOCK):
+            last = min(first + _BLOCK, rows.size)
+            for number in range(columns.size):
+                source = pointer(columns[number], kind)
+                for place in range(first, last):
+                    if place + ahead < last:
+                        ask_for(columns[number] + np.uint64(rows[place + ahead] * size), np.uint64(1))
+                    output[place * columns.size + number] = source[rows[place]]
+
+    return gather
+
+
+_GATHER_COLUMNS_KERNELS = {
+    np.dtype(str(kind)).itemsize: _gather_columns_kernel(kind)
+    for kind in (types.uint8, types.uint16, types.uint32, types.uint64)
+}
+
+
 @njit(
     "void(uint64, uint64, uint64[::1], int64[::1], int64[::1], int64[::1])",
     nogil=True,
@@ -124,6 +153,33 @@ def copy_columns(columns: Sequence[Array], outputs: Addresses, rows: Ids, steps:
 def copy_rows(source: Array, outputs: Addresses, rows: Ids, steps: Ids, slots: Ids) -> None:
     """Copy rows of a contiguous array of shape [n, ...] into outputs of shape [m, ...]; releases the GIL."""
     _copy_rows(source.__array_interface__["data"][0], source[:1].nbytes, outputs, rows, steps, slots)
+
+
+def gather_rows(source: Array, rows: Ids, target: Array) -> None:
+    """Copy rows of a contiguous array of shape [n, ...], at random places, to one of [r, ...].
+
+    Releases the GIL. The target is as the source but for the number of its rows, and contiguous too.
+    """
+    begin, end = (array.__array_interface__["data"][0] for array in (source, target))
+    _gather_rows(begin, source[:1].nbytes, rows, end)
+
+
+def gather_columns(columns: Sequence[Array], rows: Ids, target: Array) -> None:
+    """Copy rows of k contiguous arrays of shape [n], at random places, to one of [r, k]; releases the GIL."""
+    addresses = np.array([column.__array_interface__["data"][0] for column in columns], np.uint64)
+    kernel = _GATHER_COLUMNS_KERNELS[columns[0].dtype.itemsize]
+    kernel(addresses, rows, target.__array_interface__["data"][0])
+
+
+def gather_rows_reference(source: Array, rows: Ids, target: Array) -> None:
+    """Do what `gather_rows` does, in plain NumPy."""
+    target[:] = source[rows]
+
+
+def gather_columns_reference(columns: Sequence[Array], rows: Ids, target: Array) -> None:
+    """Do what `gather_columns` does, in plain NumPy."""
+    for number, column in enumerate(columns):
+        target[:, number] = column[rows]
 
 
 def copy_columns_reference(

@@ -8,6 +8,7 @@ Nothing that a consumer still holds is ever written again.
 from __future__ import annotations
 
 import ctypes
+import threading
 import weakref
 from collections import defaultdict, deque
 from math import prod
@@ -24,7 +25,7 @@ _SMALLEST = 1 << 15  # smaller batches are left to NumPy
 class BatchMemory:
     """Blocks of memory that circulate between a loader and its consumer.
 
-    `allocate` is called under the gather's lock; blocks may return from any thread.
+    Thread-safe; blocks may return from any thread.
 
     Example:
         >>> memory = BatchMemory()
@@ -35,6 +36,7 @@ class BatchMemory:
 
     def __init__(self) -> None:
         """Begin without memory."""
+        self._lock = threading.Lock()
         self._free: defaultdict[int, list[memoryview]] = defaultdict(list)
         self._leases: dict[int, _Lease] = {}
         # A deque, whose operations are atomic: a block may return while a thread allocates.
@@ -46,7 +48,8 @@ class BatchMemory:
         total = sum(_aligned(size) for size in sizes.values())
         if total < _SMALLEST:
             return {name: np.empty(shape, dtype) for name, (shape, dtype) in formats.items()}
-        block: Any = self._lease(total)
+        with self._lock:
+            block: Any = self._lease(total)
         arrays: dict[str, NDArray[Any]] = {}
         offset = 0
         for name, (shape, dtype) in formats.items():
@@ -64,8 +67,9 @@ class BatchMemory:
 
     def clear(self) -> None:
         """Let go of all blocks that nobody holds."""
-        self._collect()
-        self._free.clear()
+        with self._lock:
+            self._collect()
+            self._free.clear()
 
     def _lease(self, size: int) -> ctypes.Array[ctypes.c_char]:
         self._collect()

@@ -1,6 +1,7 @@
 """The stream: row groups read ahead by threads, batches handed out in order.
 
-Each row group is decoded once in its window, and its rows are copied at once to all the batches
+Where all rows lie in arrays already, batches are gathered from those, as long as they are sound. Else each row
+group is decoded once in its window, and its rows are copied at once to all the batches
 that they belong to. How far the threads may run ahead is counted in rows, so that memory stays
 bounded whatever the speeds of threads and consumer.
 """
@@ -8,48 +9,19 @@ bounded whatever the speeds of threads and consumer.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from headrace.batch import Batch
 from headrace.execution.build import fill
+from headrace.execution.direct import find_whole, gathered
 from headrace.execution.executors import Pool, Task
 from headrace.execution.gather import Gather
-from headrace.execution.memory import BatchMemory
 from headrace.execution.recipe import Recipe
-from headrace.execution.stats import Stats, measured
+from headrace.execution.stats import measured
+from headrace.execution.workshop import StreamOptions, Workshop
 from headrace.planning.plan import Plan, Read
 from headrace.planning.world import World
-
-
-@dataclass(frozen=True, slots=True)
-class StreamOptions:
-    """How a stream works, without any influence on what it yields.
-
-    Attributes:
-        threads: Threads that read and prepare; 0 works in the calling thread.
-        ahead: Batches prepared ahead of the consumer, beyond the window of the shuffle.
-        skip_errors: Leave out samples that cannot be read or prepared, or their row group.
-    """
-
-    threads: int
-    ahead: int = 2
-    skip_errors: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Workshop:
-    """What the epochs of one loader share.
-
-    Attributes:
-        options: How to work.
-        stats: Where to count.
-        memory: The batches' memory, which circulates from epoch to epoch.
-    """
-
-    options: StreamOptions
-    stats: Stats
-    memory: BatchMemory
 
 
 def stream(recipe: Recipe, plan: Plan, world: World, steps: range, workshop: Workshop) -> Iterator[Batch]:
@@ -61,6 +33,15 @@ def stream(recipe: Recipe, plan: Plan, world: World, steps: range, workshop: Wor
         HeadraceError: A row group cannot be read or prepared; raised once, in the caller's
             thread, at the first batch that needs it.
     """
+    whole, done = find_whole(recipe, plan), 0
+    if whole is not None:
+        done = yield from gathered(whole, recipe, plan, world, steps, workshop)
+    if done < len(steps):
+        yield from _streamed(recipe, plan, world, steps[done:], workshop)
+
+
+def _streamed(recipe: Recipe, plan: Plan, world: World, steps: range, workshop: Workshop) -> Generator[Batch]:
+    """Yield batches whose row groups are read for them."""
     threads = workshop.options.threads
     gather = Gather(steps, lambda step: plan.batch_size(step, world), workshop.memory)
     pool = Pool(threads) if threads else None

@@ -85,6 +85,16 @@ class SupportsTake(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsWhole(Protocol):
+    """A source whose samples all lie in memory; it reads any run of them without a copy."""
+
+    @property
+    def whole(self) -> Mapping[str, pa.Array]:
+        """Every column by name, in the order of the sample ids."""
+        ...
+
+
 Layout = tuple[np.dtype[Any], tuple[int, ...]]
 """Dtype and shape of one sample."""
 

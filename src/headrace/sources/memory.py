@@ -82,6 +82,11 @@ class MemorySource:
         """One shard, cut into row groups of up to 32 MiB."""
         return self._manifest
 
+    @property
+    def whole(self) -> Mapping[str, pa.Array]:
+        """Every column by name."""
+        return self.columns
+
     @cached_property
     def _manifest(self) -> Manifest:
         total = len(next(iter(self.columns.values())))

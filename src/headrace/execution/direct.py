@@ -1,0 +1,132 @@
+"""The direct path: where all rows lie in arrays, each batch is one gather from each of them.
+
+Nothing is read, no batch waits for another, and the order costs nothing: a batch takes its rows from wherever
+they lie. What it yields equals what the reads of `stream` would yield.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.batch import Batch, Column
+from headrace.execution.cached import CachedRecipe
+from headrace.execution.executors import Threads
+from headrace.execution.recipe import Recipe
+from headrace.execution.stats import measured
+from headrace.execution.whole import Whole, find_in_memory
+from headrace.execution.workshop import Workshop
+from headrace.planning.plan import Plan
+from headrace.planning.world import World
+from headrace.prepare.pack import Stack
+
+Ids = NDArray[np.int64]
+
+# What a task gathers: so much that handing it to a thread costs little beside it.
+_TASK_BYTES, _TASK_ROWS, _TASK_STEPS = 1 << 20, 1 << 12, 64
+
+
+def find_whole(recipe: Recipe, plan: Plan) -> Whole | None:
+    """Return all rows of a recipe as arrays, if its store or its source has them so."""
+    return recipe.whole() if isinstance(recipe, CachedRecipe) else find_in_memory(recipe)
+
+
+def gathered(
+    whole: Whole, recipe: Recipe, plan: Plan, world: World, steps: range, workshop: Workshop
+) -> Generator[Batch, None, int]:
+    """Yield this rank's batches of these steps, in order, as far as their rows are sound.
+
+    Returns:
+        How many were yielded: all, or those before the first that needs a row that is not sound.
+    """
+    options = workshop.options
+    gatherer = _Gatherer(whole, recipe, plan, world, workshop)
+    each = gatherer.steps_of_task(steps)
+    tasks = (steps[begin : begin + each] for begin in range(0, len(steps), each))
+    done = 0
+    if not options.threads:
+        for task in tasks:
+            batches = gatherer(task)
+            yield from batches
+            done += len(batches)
+            if len(batches) < len(task):
+                break
+        return done
+    ahead = options.threads - 1 + -(-options.ahead // each)
+    results: Any = Threads(options.threads).map(gatherer, tasks, ahead)
+    with closing(results):
+        while done < len(steps):
+            with measured(workshop.stats, "wait"):
+                batches: list[Batch] = next(results)
+            yield from batches
+            done += len(batches)
+            if len(batches) < min(each, len(steps) - done):
+                break
+    return done
+
+
+@dataclass(frozen=True)
+class _Gatherer:
+    """Builds the batches of some steps; thread-safe."""
+
+    whole: Whole
+    recipe: Recipe
+    plan: Plan
+    world: World
+    workshop: Workshop
+
+    def steps_of_task(self, steps: range) -> int:
+        """How many steps a task takes, so that it is worth a thread's while."""
+        rows = self.plan.batch_size(steps[0], self.world) if steps else 1
+        width = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self._formats.values())
+        most = min(_TASK_ROWS // rows, _TASK_BYTES // max(rows * width, 1), _TASK_STEPS)
+        return max(most, 1)
+
+    @cached_property
+    def _formats(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and dtype of one sample of each column."""
+        return {
+            name: ((len(column.parts),), column.parts[0].dtype)
+            if isinstance(column, Stack)
+            else (column.shape[1:], column.dtype)
+            for name, column in self.whole.columns.items()
+        }
+
+    def __call__(self, steps: range) -> list[Batch]:
+        """Return the batches of these steps; none if a row is not sound."""
+        with measured(self.workshop.stats, "gather"):
+            chosen = self.plan.samples_of(steps, self.world)
+            places = self.whole.places(chosen, self.plan.samples)
+            if self.whole.entries is not None and not self.whole.entries.are_sound(places):
+                return []
+            batches: list[Batch] = []
+            begin = 0
+            for step in steps:
+                end = begin + self.plan.batch_size(step, self.world)
+                ids = chosen.ids[begin:end]
+                # A consumer that keeps one batch shall not keep the ids of others.
+                ids = ids if len(steps) == 1 else ids.copy()
+                batch = Batch(self._rows(places[begin:end]), ids, self.plan.padding_mask(step, self.world))
+                batches.append(self.recipe.finish(batch))
+                begin = end
+            return batches
+
+    def _rows(self, places: Ids) -> dict[str, Column]:
+        """Copy rows into the memory of one batch."""
+        wanted = {name: ((len(places), *shape), dtype) for name, (shape, dtype) in self._formats.items()}
+        from headrace.execution import kernels  # numba loads with the first use
+
+        targets = self.workshop.memory.allocate(wanted)
+        for name, column in self.whole.columns.items():
+            if isinstance(column, Stack):
+                kernels.gather_columns(column.parts, places, targets[name])
+            else:
+                kernels.gather_rows(column, places, targets[name])
+        return {**targets}
