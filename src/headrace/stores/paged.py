@@ -90,6 +90,20 @@ class Rules:
     secret: bytes | None = None
 
 
+class _Rest:
+    """A time for which a store is left alone. Reading and writing have one each, as either may fail alone."""
+
+    def __init__(self) -> None:
+        self._ends = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        return time.monotonic() < self._ends
+
+    def begin(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+
+
 class PagedTable:
     """The entries of one layout, each a page in a store."""
 
@@ -103,13 +117,12 @@ class PagedTable:
         self._checked: set[int] = set()
         self._damaged: set[int] = set()
         self._has_warned = False
-        self._rests_until = 0.0
-        self._full_until = 0.0
+        self._asks, self._puts = _Rest(), _Rest()
 
     def get(self, number: int) -> Columns | None:
         """Return an entry's rows; None if it is not there or not sound."""
         entry = self._entries[number]
-        page = self._ask(lambda: self._pages.get(entry.key), None)
+        page = self._ask(self._asks, lambda: self._pages.get(entry.key), None)
         if page is None:
             return None
         check = self._rules.verify == "always" or (
@@ -130,12 +143,12 @@ class PagedTable:
 
     def put(self, number: int, columns: Columns) -> None:
         """Keep an entry, if the limit allows."""
-        if time.monotonic() < max(self._rests_until, self._full_until):
+        if self._asks.is_on or self._puts.is_on:
             return
         key = self._entries[number].key
         try:
             page = to_page(columns, key, self._rules.secret)
-            placed = self._ask(lambda: self._pages.put(key, page), None)
+            placed = self._ask(self._puts, lambda: self._pages.put(key, page), None)
         except (ValueError, NotKeptError) as error:
             if isinstance(error, OptionError):
                 raise
@@ -145,7 +158,7 @@ class PagedTable:
             return
         self.counts.add(evicted=placed.evicted)
         if not placed.kept:
-            self._full_until = time.monotonic() + _REST_SECONDS
+            self._puts.begin(_REST_SECONDS)
             return
         with self._lock:
             is_rebuilt = number in self._damaged
@@ -156,7 +169,7 @@ class PagedTable:
     def claim(self, number: int) -> Generator[bool]:
         """Ask to be the one who computes an entry; without the store, everyone is."""
         key = self._entries[number].key
-        claim = self._ask(lambda: _entered(self._pages.claim(key)), None)
+        claim = self._ask(self._asks, lambda: _entered(self._pages.claim(key)), None)
         if claim is None:
             yield True
             return
@@ -164,11 +177,12 @@ class PagedTable:
         try:
             yield is_mine or number in self._damaged
         finally:
-            self._ask(leave, None)
+            self._ask(self._asks, leave, None)
 
     def is_claimed(self, number: int) -> bool:
         """Tell whether somebody else computes an entry at the moment."""
-        return self._ask(lambda: self._pages.is_claimed(self._entries[number].key), False)
+        key = self._entries[number].key
+        return self._ask(self._asks, lambda: self._pages.is_claimed(key), False)
 
     def whole(self) -> Arrays | None:
         """Return None: entries lie apart."""
@@ -182,20 +196,19 @@ class PagedTable:
         """Let go of the store; may be called again."""
         self._pages.close()
 
-    def _ask(self, question: Callable[[], _Answer], without: _Answer) -> _Answer:
+    def _ask(self, rest: _Rest, question: Callable[[], _Answer], without: _Answer) -> _Answer:
         """Ask the store, unless it failed a moment ago; what fails counts, and is told once."""
-        begin = time.monotonic()
-        if begin < self._rests_until:
+        if rest.is_on:
             return without
+        begin = time.monotonic()
         try:
             return question()
         except CacheError as error:
             self.counts.add(outages=1)
             if self._rules.on_unavailable == "raise":
                 raise
-            now = time.monotonic()
-            rest = min(max(_REST_SECONDS, _REST_SHARE * (now - begin)), _MOST_REST_SECONDS)
-            self._rests_until = now + rest
+            took = time.monotonic() - begin
+            rest.begin(min(max(_REST_SECONDS, _REST_SHARE * took), _MOST_REST_SECONDS))
             self._warn(f"{error}; what it lacks is prepared anew, and it is asked again from time to time")
             return without
 
@@ -222,16 +235,3 @@ def check_settings(limit: object, verify: object, on_unavailable: object) -> Non
         raise OptionError(f'`verify` must be "first", "always" or "never", got {verify!r}')
     if on_unavailable not in ("warn", "raise"):
         raise OptionError(f'`on_unavailable` must be "warn" or "raise", got {on_unavailable!r}')
-
-
-def check_limit(limit: int | None, layout: Layout) -> None:
-    """Refuse a limit that one entry alone would pass.
-
-    Raises:
-        OptionError: The message says how large the largest is.
-    """
-    if limit is not None and limit < layout.largest:
-        raise OptionError(
-            f"`limit` must leave room for one prepared row group, of which the largest takes "
-            f"{layout.largest:,} bytes, got {limit:,}"
-        )

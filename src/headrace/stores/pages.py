@@ -80,7 +80,7 @@ def to_page(columns: Columns, key: str, secret: bytes | None = None) -> Bytes:
     for _, _, data in parts.values():
         places.append(_aligned(end))
         end = places[-1] + data.nbytes
-    page = _empty(end)
+    page = empty_page(end)
     page[_PREFIX : _PREFIX + len(header)] = np.frombuffer(header, np.uint8)
     filled = _PREFIX + len(header)
     for place, (_, _, data) in zip(places, parts.values(), strict=True):
@@ -253,8 +253,8 @@ def _aligned(place: int) -> int:
     return -(-place // _ALIGNMENT) * _ALIGNMENT
 
 
-def _empty(nbytes: int) -> Bytes:
-    """Return uninitialised bytes that begin at a multiple of 64."""
+def empty_page(nbytes: int) -> Bytes:
+    """Return room for a page; it begins at a multiple of 64 bytes and holds anything."""
     room = np.empty(nbytes + _ALIGNMENT, np.uint8)
     begin = -room.ctypes.data % _ALIGNMENT
     return room[begin : begin + nbytes]

@@ -1,0 +1,300 @@
+"""The LMDB store: one file of pages by key, shared by the processes of a machine.
+
+A folder holds `data.mdb`, which the library writes, and `headrace.lock`, which marks the folder as a cache.
+Whoever reads holds that file's lock together with other readers, whoever writes holds it alone, and nothing
+is kept open in between. So any number of stores, threads and processes may use one folder, a fork inherits
+nothing, and one that is killed leaves nothing behind but a transaction that was not committed. The library's
+own locks are not used, since it opens a file only once in a process. Reads do without the library (see
+`lmdb_file`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from headrace.errors import CacheError, MissingDependencyError, OptionError
+from headrace.stores.base import Layout, Verify
+from headrace.stores.claims import Claims
+from headrace.stores.file_locks import Lease, locked, read_leases
+from headrace.stores.lmdb_file import DataFile
+from headrace.stores.lmdb_writing import (
+    COMPACT,
+    DATA,
+    ENTRY,
+    PAGE,
+    Room,
+    Writer,
+    compact,
+    cost_of,
+    split_keys,
+)
+from headrace.stores.memory import check_limit
+from headrace.stores.paged import NotKeptError, OnUnavailable, PagedTable, Placed, Rules, check_settings
+from headrace.stores.pages import Bytes, empty_page
+from headrace.stores.safety import check_folder
+
+_LOCK, _OPEN = "headrace.lock", "open"
+_MARK = b"headrace cache: lmdb 1\n"
+_SLACK = 1 << 20  # bytes beyond the limit, for the tree, free pages and what a transaction replaces
+_GROWTH = 1 << 30  # by how much the file may grow in one transaction where there is no limit
+_LARGEST = (1 << 32) - 1  # bytes of a value, by LMDB's format
+_FLUSH_SECONDS = 30.0
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class LmdbStore:
+    """Keeps prepared rows in an LMDB file in a folder of its own. Picklable.
+
+    For one machine: several processes may read and write at once. Entries are removed one by one, least
+    recently used first, but none of a data set that a living process has open. The file is never synced to
+    disk: a killed process leaves it whole, and what a power cut tears is found by checksums.
+
+    Attributes:
+        path: The folder; it is made if it is not there.
+        limit: Bytes of entries that may be kept; the file takes at most 1 MiB more. None for no limit.
+        verify: When an entry is held against its checksum: at its first use in a process, at each, or never.
+        on_unavailable: Whether to warn once and go on without the store where it fails, or to raise.
+
+    Example:
+        >>> LmdbStore("cache.lmdb", limit=1 << 30).limit
+        1073741824
+    """
+
+    path: str | os.PathLike[str]
+    limit: int | None = None
+    verify: Verify = "first"
+    on_unavailable: OnUnavailable = "warn"
+
+    def __post_init__(self) -> None:
+        check_settings(self.limit, self.verify, self.on_unavailable)
+        if not os.fspath(self.path):
+            raise OptionError('`path` must name a folder, like "lmdb:///data/cache", got an empty one')
+
+    def open(self, layout: Layout) -> PagedTable:
+        """Return the entries of a layout.
+
+        Raises:
+            OptionError: The limit is below the largest entry.
+            CacheError: The folder belongs to others or holds something else; or it cannot be used, and
+                `on_unavailable="raise"`.
+            MissingDependencyError: The library is not installed.
+        """
+        check_limit(self.limit, layout.largest)
+        import_lmdb()
+        pages = LmdbPages(Path(os.path.abspath(self.path)), self.limit)
+        pages.begin((entry.key for entry in layout.entries), strict=self.on_unavailable == "raise")
+        return PagedTable(layout, pages, Rules(str(self.path), self.verify, self.on_unavailable))
+
+
+class LmdbPages:
+    """Pages in one folder. Thread-safe; holds nothing open but the file that says what is in use."""
+
+    def __init__(self, folder: Path, limit: int | None) -> None:
+        """Take note of the folder; `begin` looks at it."""
+        self._folder, self._limit = folder, limit
+        self._claims = Claims()
+        self._lease: Lease | None = None
+        self._lock = threading.Lock()
+        self._used: dict[str, int] = {}
+        self._flushed = time.monotonic()
+        self._is_sound = self._has_compacted = False
+
+    def begin(self, keys: Iterable[str], strict: bool) -> None:
+        """Make the folder if need be, and say which entries are in use from now on.
+
+        Raises:
+            CacheError: The folder must not be used; with `strict` also if it cannot be made.
+        """
+        check_folder(self._folder)
+        try:
+            self._make()
+            self._lease = Lease.take(self._folder / _OPEN, b"".join(map(bytes.fromhex, keys)))
+        except CacheError:
+            raise
+        except OSError as error:  # reading may work all the same
+            if strict:
+                raise _unavailable(self._folder, error) from error
+
+    def get(self, key: str) -> Bytes | None:
+        """Return a copy of a page; an empty one where the file is damaged."""
+        try:
+            with locked(self._folder / _LOCK, shared=True):
+                page = self._read(key)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unavailable(self._folder, error) from error
+        if page is not None and self._limit is not None:
+            with self._lock:
+                self._used[key] = time.time_ns()
+                is_due = time.monotonic() - self._flushed > _FLUSH_SECONDS
+            if is_due:
+                self._flush()
+        return page
+
+    def put(self, key: str, page: Bytes) -> Placed:
+        """Keep a page, and remove as many others as the limit asks."""
+        if page.nbytes > _LARGEST:
+            raise NotKeptError(f"LMDB holds no value of {page.nbytes:,} bytes; write smaller row groups")
+        cost = cost_of(page.nbytes)
+        check_limit(self._limit, cost)
+        return self._write(lambda writer: writer.put(key, page, cost), cost)
+
+    def has(self, key: str) -> bool:
+        """Tell whether a page is there."""
+        try:
+            with locked(self._folder / _LOCK, shared=True), _opened(self._folder / DATA) as file:
+                return file.find(ENTRY + key.encode()) is not None
+        except (ValueError, OSError):
+            return False
+
+    def claim(self, key: str) -> AbstractContextManager[bool]:
+        """Ask to be the one who computes an entry."""
+        return self._claims.claim(key, lambda: self.has(key))
+
+    def is_claimed(self, key: str) -> bool:
+        """Tell whether somebody else computes an entry."""
+        return self._claims.is_claimed(key)
+
+    def close(self) -> None:
+        """Write down what was used, and let others remove it."""
+        with self._lock:
+            lease, self._lease = self._lease, None
+        if lease is not None:
+            if lease.process == os.getpid():
+                self._flush()
+            lease.release()
+
+    def _make(self) -> None:
+        """Make the folder and mark it as a cache before anything else lies in it."""
+        mark = self._folder / _LOCK
+        try:
+            found = mark.read_bytes()
+        except FileNotFoundError:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            names = os.listdir(self._folder)
+            if names and _LOCK not in names:
+                raise CacheError(
+                    f"{self._folder}: a cache needs a folder of its own, but this one holds {len(names)} "
+                    f"other files, such as `{names[0]}`; name another folder"
+                ) from None
+            with suppress(FileExistsError):
+                mark.touch(0o600, exist_ok=False)
+                mark.write_bytes(_MARK)
+            return
+        if not _MARK.startswith(found):  # it is empty for a moment
+            raise CacheError(
+                f"{mark}: must hold {_MARK!r}, got {found[:40]!r}; this is no LMDB cache of this version, so "
+                "name another folder"
+            )
+
+    def _read(self, key: str) -> Bytes | None:
+        try:
+            with _opened(self._folder / DATA) as file:
+                place = file.find(ENTRY + key.encode())
+                if place is None:
+                    return None
+                if place.begin + place.nbytes > file.size:
+                    raise ValueError("a value lies behind the end of the file")
+                page = empty_page(place.nbytes)
+                file.read(place, page)
+                return page
+        except ValueError:
+            self._is_sound = False
+            return empty_page(0)
+
+    def _flush(self) -> None:
+        """Write down when pages were last used; without that others are removed, no more."""
+        with self._lock:
+            self._flushed = time.monotonic()
+            has_used = bool(self._used)
+        if has_used:
+            with suppress(CacheError):
+                self._write(lambda writer: writer.note_use(), 0)
+
+    def _write(self, work: Callable[[Writer], _Answer], room: int) -> _Answer:
+        """Let the library write, alone and on a file that was looked at."""
+        library = import_lmdb()
+        try:
+            self._make()
+            with locked(self._folder / _LOCK, shared=False):
+                self._mend()
+                with self._writer(library, room) as writer:
+                    return work(writer)
+        except (OSError, library.Error) as error:
+            raise _unavailable(self._folder, error) from error
+
+    @contextmanager
+    def _writer(self, library: Any, room: int) -> Generator[Writer]:
+        path, limit = self._folder / DATA, self._limit
+        size = path.stat().st_size if path.exists() else 0
+        most = size + 2 * room + _GROWTH if limit is None else limit + _SLACK
+        settings: dict[str, Any] = {"map_size": most // PAGE * PAGE, "lock": False, "sync": False}
+        with self._lock:
+            used, self._used = self._used, {}
+        rules = Room(limit, self._find_held)
+        if limit is not None and size > most and not self._has_compacted:
+            self._has_compacted = True
+            compact(library, self._folder, settings, rules)
+        with closing(library.open(str(self._folder), mode=0o600, **settings)) as environment:
+            yield Writer(environment, library.MapFullError, rules, used)
+
+    def _find_held(self) -> frozenset[bytes]:
+        """Return the names of entries that a living process has open."""
+        return frozenset(name for keys in read_leases(self._folder / _OPEN) for name in split_keys(keys))
+
+    def _mend(self) -> None:
+        """Begin the file anew if the library could not bear it."""
+        path = self._folder / DATA
+        try:
+            with _opened(path) as file:
+                if self._is_sound and file.size >= file.needed:
+                    return
+                file.check()
+                if file.size < file.needed:  # free pages at its end were never written
+                    os.truncate(path, file.needed)
+        except FileNotFoundError:
+            pass
+        except ValueError:
+            path.unlink()
+        shutil.rmtree(self._folder / COMPACT, ignore_errors=True)
+        self._is_sound = True
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[DataFile]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield DataFile(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unavailable(folder: Path, error: Exception) -> CacheError:
+    if isinstance(error, CacheError):
+        return error
+    reason = getattr(error, "strerror", None) or error
+    return CacheError(f"{folder}: the cache cannot be used: {reason}")
+
+
+def import_lmdb() -> Any:
+    """Return the library.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    try:
+        import lmdb
+    except ImportError as error:
+        raise MissingDependencyError.from_extra("lmdb", "lmdb", "a cache in an LMDB file") from error
+    return lmdb
