@@ -1,0 +1,1 @@
+"""A folder as a store: arrays that all processes map, written entry by entry into planned places."""

@@ -1,0 +1,75 @@
+"""Locks of the file system (`flock`), which end with the process that holds them, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+
+_POLL_SECONDS = 0.002
+_MOST_WAIT_SECONDS = 60.0
+
+
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock an open file, if nobody holds a lock that forbids it.
+
+    Raises:
+        OSError: The file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Give a lock up and close the file.
+
+    Closing alone would not do: a process that was forked meanwhile holds the same lock.
+    """
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
+def is_same(descriptor: int, name: str, folder: int | None = None) -> bool:
+    """Tell whether an open file still has its name, and was not removed or replaced."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(name, dir_fd=folder, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def locked(path: str) -> Generator[None]:
+    """Hold the lock of a file, which is made if need be; waits for whoever holds it.
+
+    Raises:
+        OSError: It cannot be made, or is held for a minute.
+    """
+    descriptor = _wait(path)
+    try:
+        yield
+    finally:
+        unlock(descriptor)
+
+
+def _wait(path: str) -> int:
+    until = time.monotonic() + _MOST_WAIT_SECONDS
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            while not try_lock(descriptor):
+                if time.monotonic() > until:
+                    raise TimeoutError(errno.ETIMEDOUT, "another process holds its lock for a minute", path)
+                time.sleep(_POLL_SECONDS)
+            if is_same(descriptor, path):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        unlock(descriptor)  # removed while we waited for it

@@ -1,0 +1,127 @@
+"""What is opened is looked at first: whose it is, who may write to it, and that it is a plain file."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import CacheError
+
+Bytes = NDArray[np.uint8]
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST_NAME = 40
+# A pipe in the place of a file must not make its opening wait for ever; links are never followed.
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def safe_name(number: int, name: str) -> str:
+    """Name a column's file: unlike any other by its number, and free of what file systems treat as special.
+
+    Example:
+        >>> safe_name(2, "../x")
+        '2-___x'
+    """
+    return f"{number}-{_UNSAFE.sub('_', name)[:_LONGEST_NAME]}"
+
+
+def check_owner(status: os.stat_result, path: str) -> None:
+    """Refuse what others may have written.
+
+    Raises:
+        CacheError: It belongs to another user, or everyone may write to it.
+    """
+    if not stat.S_ISDIR(status.st_mode):
+        raise CacheError(f"{path}: a cache must be a folder; name another place, or remove what lies there")
+    if status.st_uid != os.geteuid():
+        raise CacheError(
+            f"{path}: belongs to the user with id {status.st_uid}, and you are {os.geteuid()}; a cache is read "
+            "only where nobody else could have put rows into it, so name a folder of your own"
+        )
+    if status.st_mode & stat.S_IWOTH:
+        raise CacheError(
+            f"{path}: everyone may write to this folder, so nobody knows whose rows it holds; run "
+            f"`chmod o-w {path}` if nobody did, or name another folder"
+        )
+
+
+def open_folder(path: str) -> int:
+    """Open a folder of the user's own.
+
+    Raises:
+        CacheError: It is no such folder.
+        OSError: It cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        check_owner(os.fstat(descriptor), path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_file(name: str, flags: int, folder: int) -> int:
+    """Open a plain file in a folder, without following links.
+
+    Raises:
+        ValueError: It is something else.
+        OSError: It cannot be opened.
+    """
+    try:
+        descriptor = os.open(name, flags | _FLAGS, 0o600, dir_fd=folder)
+    except OSError as error:
+        if not _is_plain(name, folder):
+            raise ValueError(f"`{name}` is no plain file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"`{name}` is no plain file")
+    return descriptor
+
+
+def read_file(name: str, folder: int, most: int) -> Bytes:
+    """Read a plain file of at most so many bytes, uint8 of shape [bytes].
+
+    Raises:
+        ValueError: It is larger, shrinks meanwhile, or is no plain file.
+        OSError: It cannot be read.
+    """
+    descriptor = open_file(name, os.O_RDONLY, folder)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size > most:
+            raise ValueError(f"`{name}` has {size:,} bytes, at most {most:,} can be right")
+        content = np.empty(size, np.uint8)
+        done = 0
+        while done < size:
+            count = os.preadv(descriptor, [memoryview(content)[done:]], done)
+            if count == 0:
+                raise ValueError(f"`{name}` was cut off")
+            done += count
+        return content
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, content: Bytes, offset: int) -> None:
+    """Write all bytes to a place in a file; releases the GIL.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    view = memoryview(content)
+    done = 0
+    while done < len(view):
+        done += os.pwrite(descriptor, view[done:], offset + done)
+
+
+def _is_plain(name: str, folder: int) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except OSError:
+        return True
