@@ -104,6 +104,21 @@ def allocate_array(name: str, kind: ArrayFormat, rows: int, folder: int) -> None
         os.close(descriptor)
 
 
+def resize_array(name: str, kind: ArrayFormat, rows: int, folder: int) -> None:
+    """Lengthen an `.npy` file to so many rows; what was mapped of it stays valid.
+
+    Raises:
+        ValueError: It is no plain file.
+        OSError: There is no room on the disk, or the file cannot be written.
+    """
+    descriptor = open_file(name, os.O_RDWR, folder)
+    try:
+        os.posix_fallocate(descriptor, 0, kind.file_bytes(rows))
+        write_all(descriptor, np.frombuffer(kind.header(rows), np.uint8), 0)
+    finally:
+        os.close(descriptor)
+
+
 def map_array(name: str, kind: ArrayFormat, rows: int, folder: int) -> MappedArray:
     """Map an `.npy` file, if it has the header and the size that it must have.
 

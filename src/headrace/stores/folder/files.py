@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,15 +11,14 @@ import numpy as np
 
 from headrace.stores.base import Arrays, Columns, Layout
 from headrace.stores.checksums import Checksum, as_bytes, checksum
-from headrace.stores.folder.asides import Reserve, sweep, write_files
 from headrace.stores.folder.arrays import map_array, write_rows
+from headrace.stores.folder.asides import Reserve, sweep, write_files
 from headrace.stores.folder.header import HEADER, MOST_HEADER_BYTES, TableHeader
 from headrace.stores.folder.locks import is_same, try_lock, unlock
 from headrace.stores.folder.loose import ENDINGS, Contents, decode, encode
+from headrace.stores.folder.owned import LOCK
 from headrace.stores.folder.records import Record, Records
 from headrace.stores.folder.safety import Bytes, open_file, open_folder, read_file
-
-LOCK = "lock"
 
 Loose = Mapping[str, Contents]
 """An entry's own files: name of the column to its files."""
@@ -44,6 +44,7 @@ class TableFiles:
         """
         self._folder = folder
         self._lock = lock
+        self._process = os.getpid()
         self.header = TableHeader.decode(read_file(HEADER, folder, MOST_HEADER_BYTES))
         try:
             self._mapped = {
@@ -97,16 +98,20 @@ class TableFiles:
         with suppress(OSError):
             os.utime(self._lock)
         self.records.close()
-        _close(self._folder, self._lock)
+        if os.getpid() == self._process:
+            _close(self._folder, self._lock)
+        else:  # a fork shares the lock, which stays that of its parent
+            os.close(self._lock)
+            os.close(self._folder)
 
     def is_cut(self) -> bool:
         """Tell whether a mapped file was cut off, so that nothing mapped may be touched any more."""
         return any(mapped.is_cut(self._folder) for mapped in self._mapped.values())
 
-    def rows_of(self, number: int) -> Arrays:
-        """Return an entry's rows in the arrays, as views."""
+    def rows_of(self, number: int, copies: Arrays | None = None) -> Arrays:
+        """Return an entry's rows in the arrays, or in copies of these, as views."""
         begin, end = self.header.layout.starts[number : number + 2]
-        return {name: array[begin:end] for name, array in self.arrays.items()}
+        return {name: array[begin:end] for name, array in (copies or self.arrays).items()}
 
     def read_loose(self, number: int, record: Record) -> Loose:
         """Read an entry's own files.
@@ -128,17 +133,14 @@ class TableFiles:
             raise ValueError(f"files of {left:,} bytes are missing")
         return loose
 
-    def columns_of(self, number: int, loose: Loose) -> Columns:
+    def columns_of(self, number: int, rows: Arrays, loose: Loose) -> Columns:
         """Put an entry's rows together, in the order in which they were put.
 
         Raises:
             ValueError: Its own files do not hold what they must.
         """
-        rows = self.rows_of(number)
         count = self.header.layout.entries[number].rows
-        decoded = {
-            name: decode(loose[name], kind, count) for name, (_, kind) in self.header.loose.items()
-        }
+        decoded = {name: decode(loose[name], kind, count) for name, (_, kind) in self.header.loose.items()}
         return {name: rows[name] if name in rows else decoded[name] for name in self.header.formats}
 
     def write(self, number: int, columns: Columns, reserve: Reserve) -> int | None:
@@ -190,9 +192,7 @@ def _close(folder: int, lock: int | None) -> None:
 def _open_lock(folder: int) -> int:
     try:
         return open_file(LOCK, os.O_RDWR, folder)
-    except PermissionError:
-        return open_file(LOCK, os.O_RDONLY, folder)
     except OSError as error:
-        if error.errno != errno.EROFS:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        return open_file(LOCK, os.O_RDONLY, folder)
+    return open_file(LOCK, os.O_RDONLY, folder)

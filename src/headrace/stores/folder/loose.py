@@ -1,4 +1,4 @@
-"""Columns without a fixed width, as files of each entry: lists of numbers as values and offsets, others as Arrow."""
+"""Columns without a fixed width, as files of each entry: lists as values and offsets, others as Arrow."""
 
 from __future__ import annotations
 
@@ -42,18 +42,14 @@ def decode(parts: Contents, kind: pa.DataType, rows: int) -> pa.Array:
     Raises:
         ValueError: They are no files of so many rows of that type.
     """
-    if ARROW in parts:
-        reader = pa.ipc.open_file(pa.py_buffer(parts[ARROW]))
-        if reader.num_record_batches != 1:
-            raise ValueError("the file holds another number of columns than one")
-        column = reader.get_batch(0).column(0)
-    else:
-        try:
-            lists = Ragged(_from_npy(parts[VALUES]), _from_npy(parts[OFFSETS]))
-        except (SchemaError, KeyError) as error:
-            raise ValueError(f"values and offsets do not fit together: {error}") from error
-        column = _to_lists(lists, kind)
-    column.validate()
+    try:
+        if ARROW in parts:
+            column = pa.ipc.open_file(pa.py_buffer(parts[ARROW])).get_batch(0).column(0)
+        else:
+            column = _to_lists(Ragged(_from_npy(parts[VALUES]), _from_npy(parts[OFFSETS])), kind)
+        column.validate()
+    except (SchemaError, KeyError, IndexError, OSError, pa.ArrowException) as error:
+        raise ValueError(f"the files hold no column of type {kind}: {error}") from error
     if column.type != kind or len(column) != rows:
         raise ValueError(f"the files hold {len(column)} rows of type {column.type}, not {rows} of {kind}")
     return column

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARKER = "headrace-cache.json"
+DIGESTS = "contents.json"
 FOLDER_LOCK = "headrace-cache.lock"
 TABLES = "tables"
 LOCK = "lock"
@@ -95,7 +96,7 @@ def remove_own(found: OwnFiles) -> None:
 def top_bytes(path: str) -> int:
     """Return the bytes of the store's own files outside of tables."""
     total = 0
-    for name in (MARKER, FOLDER_LOCK):
+    for name in (MARKER, DIGESTS, FOLDER_LOCK):
         with suppress(OSError):
             total += os.stat(Path(path, name), follow_symlinks=False).st_size
     return total

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from headrace.stores.checksums import Checksum, as_bytes
 from headrace.stores.folder.arrays import ArrayFormat, map_array
-from headrace.stores.folder.safety import Bytes, open_file, write_all
+from headrace.stores.folder.safety import Bytes, open_file, read_file, write_all
 
 Words = NDArray[np.uint64]
 
@@ -25,6 +25,7 @@ RECORDS = "entries.npy"
 RECORD_FORMAT = ArrayFormat(np.dtype("<u8"), (8,))
 _BYTES = RECORD_FORMAT.row_bytes
 _SEED = 1
+_MOST_BYTES = 1 << 32
 _TRIES, _PAUSE_SECONDS = 3, 0.001
 
 
@@ -52,6 +53,17 @@ def key_words(keys: Sequence[str]) -> Words:
 def find_sound(words: Words) -> NDArray[np.bool_]:
     """Tell which records are whole, for words of shape [entries, 8]."""
     return words[:, 7] == _checksums(words)
+
+
+def list_sound(folder: int) -> list[int]:
+    """List the entries of a table in an open folder by their records alone; none if these cannot be read."""
+    try:
+        content = read_file(RECORDS, folder, _MOST_BYTES)
+    except (OSError, ValueError):
+        return []
+    words = content[len(RECORD_FORMAT.header(0)) :]
+    words = words[: len(words) // _BYTES * _BYTES].view("<u8").reshape(-1, 8)
+    return np.flatnonzero(find_sound(words)).tolist()
 
 
 class Records:

@@ -39,8 +39,8 @@ def check_owner(status: os.stat_result, path: str) -> None:
         raise CacheError(f"{path}: a cache must be a folder; name another place, or remove what lies there")
     if status.st_uid != os.geteuid():
         raise CacheError(
-            f"{path}: belongs to the user with id {status.st_uid}, and you are {os.geteuid()}; a cache is read "
-            "only where nobody else could have put rows into it, so name a folder of your own"
+            f"{path}: belongs to the user with id {status.st_uid}, and you are {os.geteuid()}; a cache is "
+            "read only where nobody else could have put rows into it, so name a folder of your own"
         )
     if status.st_mode & stat.S_IWOTH:
         raise CacheError(
@@ -99,7 +99,7 @@ def read_file(name: str, folder: int, most: int) -> Bytes:
         content = np.empty(size, np.uint8)
         done = 0
         while done < size:
-            count = os.preadv(descriptor, [memoryview(content)[done:]], done)
+            count = os.preadv(descriptor, [content.data[done:]], done)
             if count == 0:
                 raise ValueError(f"`{name}` was cut off")
             done += count
@@ -114,7 +114,7 @@ def write_all(descriptor: int, content: Bytes, offset: int) -> None:
     Raises:
         OSError: They cannot be written.
     """
-    view = memoryview(content)
+    view = content.data
     done = 0
     while done < len(view):
         done += os.pwrite(descriptor, view[done:], offset + done)
