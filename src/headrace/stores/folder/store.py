@@ -65,4 +65,6 @@ class FolderStore:
         """
         check_limit(self.limit, layout.largest)
         settings = Settings(self.verify, self.residency, self.on_unavailable)
-        return FolderTable(self.path, self.limit, layout, settings)
+        table = FolderTable(self.path, self.limit, layout, settings)
+        table.begin()
+        return table

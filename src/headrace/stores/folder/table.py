@@ -57,11 +57,7 @@ class FolderTable:
     """
 
     def __init__(self, path: str, limit: int | None, layout: Layout, settings: Settings) -> None:
-        """Open the table, if there is one; it is made with the first entry that is put.
-
-        Raises:
-            CacheError: The folder must not be used, or cannot be and `on_unavailable="raise"`.
-        """
+        """Take note; the files are opened when they are needed, and made with the first entry that is put."""
         self.counts = Counts()
         self._layout = layout
         self._settings = settings
@@ -78,6 +74,13 @@ class FolderTable:
         self._damaged: set[int] = set()
         self._copies: Arrays | None = None
         self._claims = Claims()
+
+    def begin(self) -> None:
+        """Make the folder, if need be, and bring what it holds below the limit.
+
+        Raises:
+            CacheError: The folder must not be used, or cannot be and `on_unavailable="raise"`.
+        """
         try:
             self._space.prepare()
         except CacheError:
@@ -85,7 +88,7 @@ class FolderTable:
         except OSError as error:
             self._fail(error, "written")
         with suppress(OSError):  # a folder that can only be read stays as it is
-            self._space.adapt(layout)
+            self._space.adapt(self._layout)
 
     def get(self, number: int) -> Columns | None:
         """Return an entry's rows, arrays as read-only views; None if it is not there or not sound."""
