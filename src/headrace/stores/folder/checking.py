@@ -146,9 +146,7 @@ def _look(path: str, key: str) -> TableInfo | None:
         os.close(folder)
     entries = header.layout.entries
     rows = sum(entries[number].rows for number in present if number < len(entries))
-    return TableInfo(
-        key, tuple(header.formats), len(entries), len(present), rows, nbytes, last_used, is_open
-    )
+    return TableInfo(key, tuple(header.formats), len(entries), len(present), rows, nbytes, last_used, is_open)
 
 
 def _verify(path: str, key: str) -> TableVerdict | None:

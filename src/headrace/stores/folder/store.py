@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
-from headrace.errors import OptionError
+from headrace.errors import CacheError, OptionError
 from headrace.sources.budget import parse_bytes
 from headrace.stores.base import Layout, Residency, Verify
+from headrace.stores.counts import Counts
+from headrace.stores.digests import FileDigests
+from headrace.stores.folder.owned import DIGESTS
+from headrace.stores.folder.space import Space
 from headrace.stores.folder.table import FolderTable, OnUnavailable, Settings
 from headrace.stores.memory import check_limit
 
@@ -54,6 +60,21 @@ class FolderStore:
         object.__setattr__(self, "path", os.path.abspath(os.path.expanduser(self.path)))
         if self.limit is not None:
             object.__setattr__(self, "limit", parse_bytes(self.limit))
+
+    @cached_property
+    def digests(self) -> FileDigests:
+        """What is known of the bytes of sources' files, kept in the folder as well.
+
+        Raises:
+            CacheError: The folder must not be used.
+        """
+        try:
+            Space(self.path, self.limit, Counts()).prepare()
+        except CacheError:
+            raise
+        except OSError:
+            return FileDigests()
+        return FileDigests(Path(self.path, DIGESTS))
 
     def open(self, layout: Layout) -> FolderTable:
         """Return the entries of a layout.
