@@ -14,7 +14,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,9 +91,11 @@ class LmdbStore:
         """
         check_limit(self.limit, layout.largest)
         import_lmdb()
-        pages = LmdbPages(Path(os.path.abspath(self.path)), self.limit)
-        pages.begin((entry.key for entry in layout.entries), strict=self.on_unavailable == "raise")
-        return PagedTable(layout, pages, Rules(str(self.path), self.verify, self.on_unavailable))
+        folder = Path(os.path.abspath(self.path))
+        check_folder(folder)
+        _check_mark(folder)
+        rules = Rules(str(self.path), self.verify, self.on_unavailable)
+        return PagedTable(layout, LmdbPages(folder, self.limit), rules)
 
 
 class LmdbPages:
@@ -109,21 +111,14 @@ class LmdbPages:
         self._flushed = time.monotonic()
         self._is_sound = self._has_compacted = False
 
-    def begin(self, keys: Iterable[str], strict: bool) -> None:
-        """Make the folder if need be, and say which entries are in use from now on.
-
-        Raises:
-            CacheError: The folder must not be used; with `strict` also if it cannot be made.
-        """
-        check_folder(self._folder)
+    def begin(self, layout: Layout) -> None:
+        """Make the folder if need be, and say which entries are in use from now on."""
+        keys = b"".join(bytes.fromhex(entry.key) for entry in layout.entries)
         try:
             self._make()
-            self._lease = Lease.take(self._folder / _OPEN, b"".join(map(bytes.fromhex, keys)))
-        except CacheError:
-            raise
-        except OSError as error:  # reading may work all the same
-            if strict:
-                raise _unavailable(self._folder, error) from error
+            self._lease = Lease.take(self._folder / _OPEN, keys)
+        except OSError as error:
+            raise _unavailable(self._folder, error) from error
 
     def get(self, key: str) -> Bytes | None:
         """Return a copy of a page; an empty one where the file is damaged."""
@@ -176,27 +171,12 @@ class LmdbPages:
             lease.release()
 
     def _make(self) -> None:
-        """Make the folder and mark it as a cache before anything else lies in it."""
-        mark = self._folder / _LOCK
-        try:
-            found = mark.read_bytes()
-        except FileNotFoundError:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            names = os.listdir(self._folder)
-            if names and _LOCK not in names:
-                raise CacheError(
-                    f"{self._folder}: a cache needs a folder of its own, but this one holds {len(names)} "
-                    f"other files, such as `{names[0]}`; name another folder"
-                ) from None
+        """Make the folder, and mark it as a cache before anything else lies in it."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _check_mark(self._folder):
             with suppress(FileExistsError):
-                mark.touch(0o600, exist_ok=False)
-                mark.write_bytes(_MARK)
-            return
-        if not _MARK.startswith(found):  # it is empty for a moment
-            raise CacheError(
-                f"{mark}: must hold {_MARK!r}, got {found[:40]!r}; this is no LMDB cache of this version, so "
-                "name another folder"
-            )
+                (self._folder / _LOCK).touch(0o600, exist_ok=False)
+                (self._folder / _LOCK).write_bytes(_MARK)
 
     def _read(self, key: str) -> Bytes | None:
         try:
@@ -242,7 +222,7 @@ class LmdbPages:
         settings: dict[str, Any] = {"map_size": most // PAGE * PAGE, "lock": False, "sync": False}
         with self._lock:
             used, self._used = self._used, {}
-        rules = Room(limit, self._find_held)
+        rules = Room(limit, most, self._find_held)
         if limit is not None and size > most and not self._has_compacted:
             self._has_compacted = True
             compact(library, self._folder, settings, rules)
@@ -269,6 +249,32 @@ class LmdbPages:
             path.unlink()
         shutil.rmtree(self._folder / COMPACT, ignore_errors=True)
         self._is_sound = True
+
+
+def _check_mark(folder: Path) -> bool:
+    """Tell whether a folder is marked as an LMDB cache; one that is empty or not there yet is not.
+
+    Raises:
+        CacheError: It holds something else.
+    """
+    try:
+        found = (folder / _LOCK).read_bytes()
+    except FileNotFoundError:
+        names = os.listdir(folder) if folder.is_dir() else []
+        if names and _LOCK not in names:
+            raise CacheError(
+                f"{folder}: a cache needs a folder of its own, but this one holds {len(names)} other files, "
+                f"such as `{names[0]}`; name another folder"
+            ) from None
+        return False
+    except OSError as error:
+        raise _unavailable(folder, error) from error
+    if not _MARK.startswith(found):  # it is empty for a moment
+        raise CacheError(
+            f"{folder / _LOCK}: must hold {_MARK!r}, got {found[:40]!r}; this is no LMDB cache of this "
+            "version, so name another folder"
+        )
+    return True
 
 
 @contextmanager

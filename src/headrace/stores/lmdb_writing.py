@@ -1,7 +1,7 @@
 """Transactions of the LMDB store: pages, when they were last used, and who has to go for the limit.
 
-Keys are `entry/<key>` for pages, `usage/<key>` for their last use in ns since 1970, `total` for the bytes that
-all pages count for, and `clock` for nothing.
+Keys are `entry/<key>` for pages, `usage/<key>` for their last use in ns since 1970, `total` for the bytes
+that all pages count for, and `clock` for nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ DATA, COMPACT = "data.mdb", "compacted"
 ENTRY = b"entry/"
 PAGE = 4096
 _OVERHEAD = 512  # bytes of the tree for each entry, as counted towards the limit
+_RESERVE = 1 << 18
 _USAGE, _TOTAL, _CLOCK = b"usage/", b"total", b"clock"
 
 
@@ -31,10 +32,12 @@ class Room:
 
     Attributes:
         limit: Bytes of all entries; None for no limit.
+        most: Bytes of the file.
         find_held: Returns the keys of entries that must not be removed, as they are in use.
     """
 
     limit: int | None
+    most: int
     find_held: Callable[[], frozenset[bytes]]
 
 
@@ -51,7 +54,7 @@ class Writer:
             used: When pages were last used, in ns since 1970 by key.
         """
         self._environment, self._full, self._used = environment, full, used
-        self._limit, self._find_held = room.limit, room.find_held
+        self._room, self._limit = room, room.limit
 
     def put(self, key: str, page: Bytes, cost: int) -> Placed:
         """Keep a page; remove others until it fits both the limit and the file."""
@@ -62,10 +65,9 @@ class Writer:
                 return Placed(False, evicted)
             evicted += removed
             try:
-                with self._begin() as transaction:
-                    self._note_use(transaction)
+                with self._begin(reserve=_RESERVE) as transaction:
                     transaction.put(ENTRY + name, page.data)
-                    transaction.put(_USAGE + name, time.time_ns().to_bytes(8, "little"))
+                    transaction.put(_USAGE + name, _number(time.time_ns()))
                     transaction.put(_TOTAL, _number(_total(transaction) + cost))
                 return Placed(True, evicted)
             except self._full:
@@ -82,7 +84,7 @@ class Writer:
             total = sum(costs.values()) - costs.get(name, 0)
             others: list[bytes] = []
             if self._limit is not None and total + room > self._limit:
-                others = self._oldest(transaction, costs.keys() - self._find_held() - {name})
+                others = self._oldest(transaction, costs.keys() - self._room.find_held() - {name})
             removed: list[bytes] = []
             while self._limit is not None and total + room > self._limit and others:
                 removed.append(others.pop())
@@ -102,7 +104,9 @@ class Writer:
         with self._begin() as transaction:
             self._note_use(transaction)
 
-    def _begin(self) -> Any:
+    def _begin(self, reserve: int = 0) -> Any:
+        """Begin a transaction; a reserve is left to those that remove, as they too write new pages first."""
+        self._environment.set_mapsize((self._room.most - reserve) // PAGE * PAGE)
         return self._environment.begin(write=True, buffers=True)
 
     def _note_use(self, transaction: Any) -> None:

@@ -43,6 +43,10 @@ class Placed:
 class Pages(Protocol):
     """Bytes by key. Thread-safe; whatever is wrong with the store is a `CacheError`."""
 
+    def begin(self, layout: Layout) -> None:
+        """Say which entries are in use from now on, so that nobody removes them."""
+        ...
+
     def get(self, key: str) -> Bytes | None:
         """Return a page, None if there is none. It is not looked at here."""
         ...
@@ -108,7 +112,11 @@ class PagedTable:
     """The entries of one layout, each a page in a store."""
 
     def __init__(self, layout: Layout, pages: Pages, rules: Rules) -> None:
-        """Begin; nothing is asked of the store yet."""
+        """Tell the store what is in use from now on.
+
+        Raises:
+            CacheError: The store cannot be asked, and that is to be raised.
+        """
         self.counts = Counts()
         self._entries = layout.entries
         self._pages = pages
@@ -118,6 +126,11 @@ class PagedTable:
         self._damaged: set[int] = set()
         self._has_warned = False
         self._asks, self._puts = _Rest(), _Rest()
+        try:
+            self._ask(self._asks, lambda: pages.begin(layout), None)
+        except CacheError:
+            pages.close()
+            raise
 
     def get(self, number: int) -> Columns | None:
         """Return an entry's rows; None if it is not there or not sound."""
