@@ -105,7 +105,7 @@ def test_views_are_not_copies_and_cannot_be_written() -> None:
     ],
 )
 def test_other_types_are_refused(column: Any) -> None:
-    """Objects, text of fixed width, records, foreign byte orders and single numbers have no place in a page."""
+    """Objects, text of fixed width, records, other byte orders and single numbers have no place in a page."""
     with pytest.raises(ValueError, match="`odd` of type"):
         to_page({"odd": column}, KEY)
 
@@ -187,7 +187,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("page", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_headers_are_refused(page: bytes) -> None:
-    """What a header claims is held against the page before anything is made of it, so that nothing large is."""
+    """What a header claims is held against the page before anything is made of it, and nothing large is."""
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match=r"."):

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,7 +94,7 @@ class LmdbStore:
         folder = Path(os.path.abspath(self.path))
         check_folder(folder)
         _check_mark(folder)
-        rules = Rules(str(self.path), self.verify, self.on_unavailable)
+        rules = Rules(str(self.path), self.limit, self.verify, self.on_unavailable)
         return PagedTable(layout, LmdbPages(folder, self.limit), rules)
 
 
@@ -142,7 +142,8 @@ class LmdbPages:
         if page.nbytes > _LARGEST:
             raise NotKeptError(f"LMDB holds no value of {page.nbytes:,} bytes; write smaller row groups")
         cost = cost_of(page.nbytes)
-        check_limit(self._limit, cost)
+        if self._limit is not None and cost > self._limit:
+            return Placed(False)
         return self._write(lambda writer: writer.put(key, page, cost), cost)
 
     def has(self, key: str) -> bool:
@@ -225,7 +226,7 @@ class LmdbPages:
         rules = Room(limit, most, self._find_held)
         if limit is not None and size > most and not self._has_compacted:
             self._has_compacted = True
-            compact(library, self._folder, settings, rules)
+            compact(library, self._folder, settings, replace(rules, most=size + _SLACK))
         with closing(library.open(str(self._folder), mode=0o600, **settings)) as environment:
             yield Writer(environment, library.MapFullError, rules, used)
 
@@ -267,8 +268,8 @@ def _check_mark(folder: Path) -> bool:
                 f"such as `{names[0]}`; name another folder"
             ) from None
         return False
-    except OSError as error:
-        raise _unavailable(folder, error) from error
+    except OSError:  # out of reach; whoever uses it will be told
+        return False
     if not _MARK.startswith(found):  # it is empty for a moment
         raise CacheError(
             f"{folder / _LOCK}: must hold {_MARK!r}, got {found[:40]!r}; this is no LMDB cache of this "

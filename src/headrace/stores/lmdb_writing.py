@@ -60,7 +60,10 @@ class Writer:
         """Keep a page; remove others until it fits both the limit and the file."""
         name, evicted, room = key.encode(), 0, cost
         while True:
-            removed = self.make_room(name, room)
+            try:
+                removed = self.make_room(name, room)
+            except self._full:  # others hold more than this limit
+                removed = None
             if removed is None:
                 return Placed(False, evicted)
             evicted += removed
@@ -125,7 +128,7 @@ def compact(library: Any, folder: Path, settings: dict[str, Any], room: Room) ->
     aside = folder / COMPACT
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(mode=0o700)
-    with closing(library.open(str(folder), **settings)) as environment:
+    with closing(library.open(str(folder), **settings | {"map_size": room.most})) as environment:
         Writer(environment, library.MapFullError, room, {}).make_room(b"", 0)
         environment.copy(str(aside), compact=True)
     os.replace(aside / DATA, folder / DATA)

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from headrace.errors import CacheError, HeadraceError, OptionError, check_whole, warn_caller
 from headrace.stores.base import Arrays, Columns, Layout, Verify
 from headrace.stores.counts import Counts
+from headrace.stores.memory import check_limit
 from headrace.stores.pages import Bytes, from_page, to_page
 
 OnUnavailable = Literal["warn", "raise"]
@@ -56,7 +57,6 @@ class Pages(Protocol):
 
         Raises:
             NotKeptError: The store holds no page of that size.
-            OptionError: The limit is below this one page.
         """
         ...
 
@@ -83,12 +83,14 @@ class Rules:
 
     Attributes:
         name: Where the pages are, for messages.
+        limit: Bytes that may be kept; None for no limit.
         verify: When checksums are looked at.
         on_unavailable: Whether to go on without the store where it fails.
         secret: What the pages' MACs are made with, if they have any.
     """
 
     name: str
+    limit: int | None = None
     verify: Verify = "first"
     on_unavailable: OnUnavailable = "warn"
     secret: bytes | None = None
@@ -155,16 +157,19 @@ class PagedTable:
         return columns
 
     def put(self, number: int, columns: Columns) -> None:
-        """Keep an entry, if the limit allows."""
+        """Keep an entry, if the limit allows.
+
+        Raises:
+            OptionError: The limit is below this entry.
+        """
         if self._asks.is_on or self._puts.is_on:
             return
+        check_limit(self._rules.limit, sum(column.nbytes for column in columns.values()))
         key = self._entries[number].key
         try:
             page = to_page(columns, key, self._rules.secret)
             placed = self._ask(self._puts, lambda: self._pages.put(key, page), None)
         except (ValueError, NotKeptError) as error:
-            if isinstance(error, OptionError):
-                raise
             self._warn(f"{self._rules.name}: an entry is not kept: {error}")
             return
         if placed is None:

@@ -1,8 +1,8 @@
 """The Redis store: pages by key in a server, shared by machines.
 
 Nothing that the server says is believed: pages have checksums, and MACs if there is a key, so that it can
-only make entries absent. What it must do in one go is in `redis_scripts`. Leases are keys that expire, which a
-thread renews: which layouts are open, so that nobody's entries are removed, and who computes what.
+only make entries absent. What it must do in one go is in `redis_scripts`. Leases are keys that expire, and a
+thread renews them: which layouts are open, so that nobody's entries are removed, and who computes what.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class RedisStore:
             MissingDependencyError: The library is not installed.
         """
         check_limit(self.limit, layout.largest)
-        rules = Rules(_shown(self.url), "always", self.on_unavailable, self.key)
+        rules = Rules(_shown(self.url), self.limit, "always", self.on_unavailable, self.key)
         return PagedTable(layout, RedisPages(self), rules)
 
 
@@ -147,7 +147,8 @@ class RedisPages:
         if page.nbytes > _LARGEST:
             raise NotKeptError(f"Redis holds no value of {page.nbytes:,} bytes; write smaller row groups")
         cost, limit = page.nbytes + _OVERHEAD, self._store.limit
-        check_limit(limit, cost)
+        if limit is not None and cost > limit:
+            return Placed(False)
 
         def write() -> Any:
             pipeline = self._client.pipeline(transaction=True)

@@ -10,7 +10,7 @@ from headrace.errors import CacheError
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder whose files others could have written; one that is not there yet is fine.
+    """Refuse a folder whose files others could have written; one that cannot be seen is fine.
 
     Whoever may write into a cache decides which numbers a training run sees.
 
@@ -23,10 +23,8 @@ def check_folder(folder: Path) -> None:
     """
     try:
         found = folder.stat()
-    except FileNotFoundError:
+    except OSError:  # not there, or out of reach; whoever uses it will be told
         return
-    except OSError as error:
-        raise CacheError(f"{folder}: a cache must lie in a folder, but {error.strerror}") from error
     if not stat.S_ISDIR(found.st_mode):
         raise CacheError(f"{folder}: a cache must be a folder, but this is a file; name another place")
     if found.st_uid != os.geteuid():
