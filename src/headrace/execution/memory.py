@@ -11,6 +11,7 @@ import ctypes
 import threading
 import weakref
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -42,7 +43,7 @@ class BatchMemory:
         # A deque, whose operations are atomic: a block may return while a thread allocates.
         self._returned: deque[_Lease] = deque()
 
-    def allocate(self, formats: dict[str, tuple[tuple[int, ...], DTypeLike]]) -> dict[str, NDArray[Any]]:
+    def allocate(self, formats: Mapping[str, tuple[tuple[int, ...], DTypeLike]]) -> dict[str, NDArray[Any]]:
         """Return uninitialised arrays of these shapes and dtypes, side by side in one block."""
         sizes = {name: prod(shape) * np.dtype(dtype).itemsize for name, (shape, dtype) in formats.items()}
         total = sum(_aligned(size) for size in sizes.values())

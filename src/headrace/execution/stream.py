@@ -1,7 +1,7 @@
 """The stream: row groups read ahead by threads, batches handed out in order.
 
-Where all rows lie in arrays already, batches are gathered from those, as long as they are sound. Else each row
-group is decoded once in its window, and its rows are copied at once to all the batches
+Where all rows lie in arrays already, batches are gathered from those, as long as they are sound. Else each
+row group is decoded once in its window, and its rows are copied at once to all the batches
 that they belong to. How far the threads may run ahead is counted in rows, so that memory stays
 bounded whatever the speeds of threads and consumer.
 """

@@ -12,12 +12,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.errors import SchemaError
-from headrace.execution.recipe import Recipe, Untouched
+from headrace.execution.recipe import Recipe
 from headrace.manifest import RowGroup
 from headrace.planning.idset import IdSet
 from headrace.planning.plan import StepSamples
 from headrace.planning.selection import Selection
-from headrace.prepare.pack import Laid, Stack
+from headrace.prepare.pack import Stack
 from headrace.sources.base import SupportsWhole
 from headrace.stores.base import Layout
 
@@ -110,23 +110,31 @@ def find_in_memory(recipe: Recipe) -> Whole | None:
     total = source.manifest.total
     if not total or any(column.null_count for column in columns):
         return None
-    for rows in (1, total):  # one row tells whether laying out copies, before all of them would be copied
-        try:
-            laid, _ = recipe.arrays(RowGroup(0, 0, 0, 0, rows, 0, "the data set in memory"))
-        except SchemaError:
-            return None
-        arrays = {name: column for name, column in laid.items() if _are_views(column, columns)}
-        if len(arrays) < len(laid):
-            return None
-    return Whole(arrays)
+    # One row tells whether laying out copies, before all of them would be copied.
+    views = _views(recipe, columns, 1) and _views(recipe, columns, total)
+    return None if views is None else Whole(views)
 
 
-def _are_views(laid: Laid | Untouched, columns: list[pa.Array]) -> bool:
-    """Whether a column is laid out in the memory of the source."""
-    if isinstance(laid, Stack):
-        return all(_are_views(part, columns) for part in laid.parts)
-    if not isinstance(laid, np.ndarray) or not laid.flags.c_contiguous:
-        return False
-    begin = laid.__array_interface__["data"][0]
+def _views(recipe: Recipe, columns: list[pa.Array], rows: int) -> dict[str, Array | Stack] | None:
+    """Lay out so many rows; None if what comes out does not lie in the memory of these columns."""
+    try:
+        laid, _ = recipe.arrays(RowGroup(0, 0, 0, 0, rows, 0, "the data set in memory"))
+    except SchemaError:
+        return None
     buffers = [buffer for column in columns for buffer in column.buffers() if buffer is not None]
-    return any(each.address <= begin and begin + laid.nbytes <= each.address + each.size for each in buffers)
+    views: dict[str, Array | Stack] = {}
+    for name, column in laid.items():
+        if not isinstance(column, (np.ndarray, Stack)):
+            return None
+        parts = column.parts if isinstance(column, Stack) else (column,)
+        if not all(_is_view(part, buffers) for part in parts):
+            return None
+        views[name] = column
+    return views
+
+
+def _is_view(array: Array, buffers: list[pa.Buffer]) -> bool:
+    begin = array.__array_interface__["data"][0]
+    end = begin + array.nbytes
+    is_inside = any(each.address <= begin and end <= each.address + each.size for each in buffers)
+    return is_inside and array.flags.c_contiguous

@@ -116,13 +116,13 @@ def locate(
 
 
 @njit(
-    "void(int64[::1], int64[::1], int64[::1], int64[:, ::1], uint64[:, ::1], int64[::1], int64[::1])",
+    "void(int64[::1], int64[::1], int64[::1], Tuple((int64[:, ::1], uint64[:, ::1])), "
+    "UniTuple(int64[::1], 2))",
     nogil=True,
     cache=True,
 )
-def _permute_windows(
-    places: Any, windows: Any, starts: Any, grids: Any, keys: Any, begins: Any, first_index: Any
-) -> None:
+def _permute_windows(places: Any, windows: Any, starts: Any, permutations: Any, groups: Any) -> None:
+    (grids, keys), (begins, first_index) = permutations, groups
     first = 0
     while first < places.size:
         window = windows[first]
@@ -162,7 +162,7 @@ def permute_windows(
         groups: The first place of each row group, then the end, int64 of shape [row groups + 1], and the
             index of its first sample, int64 of shape [row groups].
     """
-    _permute_windows(places, windows, starts, *permutations, *groups)
+    _permute_windows(places, windows, starts, permutations, groups)
 
 
 @njit("void(int64[::1], int64[::1], int64[::1], int64[::1])", nogil=True, cache=True, error_model="numpy")
