@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from headrace.errors import OptionError
 from headrace.stores.base import Arrays, Columns, Layout
 from headrace.stores.claims import Claims
+from headrace.stores.copies import allocate
 from headrace.stores.counts import Counts
 from headrace.stores.digests import FileDigests
 
@@ -127,7 +128,7 @@ class MemoryStore:
         room = int(starts[-1])
         if self.limit is not None and width:
             room = int(starts[np.searchsorted(starts, self.limit // width, side="right") - 1])
-        return {name: np.empty((room, *array.shape[1:]), array.dtype) for name, array in arrays.items()}
+        return {name: allocate((room, *array.shape[1:]), array.dtype) for name, array in arrays.items()}
 
     def _has_room(self, own: _Kept, size: int, counts: Counts) -> bool:
         if self.limit is None:
