@@ -1,4 +1,4 @@
-"""Data sets whose prepared row groups are kept, and their streams, to hold them against those without a cache."""
+"""Data sets to keep prepared, and their streams, to hold them against those without a cache."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def table_of(begin: int, rows: int) -> pa.Table:
     )
 
 
-def write_shards(folder: Path) -> Path:
+def write_shards(folder: Path, layout: tuple[list[int], ...] = LAYOUT) -> Path:
     """Write Parquet files of uneven and empty row groups."""
     folder.mkdir(parents=True, exist_ok=True)
     begin = 0
-    for number, rows in enumerate(LAYOUT):
+    for number, rows in enumerate(layout):
         with pq.ParquetWriter(folder / f"part-{number}.parquet", table_of(0, 0).schema) as writer:
             for count in rows:
                 writer.write_table(table_of(begin, count), row_group_size=max(count, 1))

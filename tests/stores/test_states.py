@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import shutil
 import threading
+import time
+import warnings
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +19,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from cached_data import DATA, hash_of, packed, plain, write_shards
+from cached_data import DATA, chosen, hash_of, packed, plain, write_shards
 
 import headrace as hr
 from headrace.stores.memory import MemoryStore
-from headrace.testing import Fail, FaultySource
+from headrace.testing import Fail, FaultySource, LoaderTests
 
-STORES = ["memory", "folder"]
+STORES = ["memory", "folder", "lmdb"]
 SHUFFLES = [False, True, "global"]
 
 
@@ -28,12 +34,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shards(tmp_path_factory.mktemp("data") / "shards")
 
 
-def place(kind: str, tmp_path: Path) -> str:
-    return {
-        "memory": "memory",
-        "folder": str(tmp_path / "cache"),
-        "lmdb": f"lmdb://{tmp_path / 'cache.lmdb'}",
-    }[kind]
+def place(kind: str, folder: Path) -> str:
+    """Name a store of some kind."""
+    places = {"memory": "memory", "folder": str(folder / "cache"), "lmdb": f"lmdb://{folder / 'lmdb'}"}
+    return places[kind]
 
 
 def stream(ds: hr.Dataset, epochs: int = 2, **options: Any) -> list[list[str]]:
@@ -86,18 +90,18 @@ def test_each_row_group_is_prepared_once(kind: str, data: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", STORES)
 @pytest.mark.parametrize("name", ["packed", "plain"])
-def test_a_limit_below_the_whole(name: str, kind: str, data: Path, tmp_path: Path) -> None:
+def test_a_limit_below_the_whole(name: str, kind: str, tmp_path: Path) -> None:
     """What does not fit is prepared again in each epoch, and every batch is right."""
-    bare = DATA[name](data)
-    sizes = bare.cache("memory")
-    whole = sizes.materialize(progress=False).nbytes
+    bare = DATA[name](write_shards(tmp_path / "shards", ([400] * 8, [100] * 4)))
+    nbytes = bare.cache("memory").materialize().nbytes
     for share in (0.4, 0.75):
-        cached = bare.cache(place(kind, tmp_path / str(share)), limit=int(whole * share))
+        cached = bare.cache(place(kind, tmp_path / str(share)), limit=int(nbytes * share))
         for shuffle in SHUFFLES:
-            assert stream(cached, shuffle=shuffle) == stream(bare, shuffle=shuffle)
+            options: dict[str, Any] = {"shuffle": shuffle, "batch_size": 250}
+            assert stream(cached, **options) == stream(bare, **options)
         with cached.loader(6, output="numpy") as loader:
             list(loader)
-            assert counted(loader, "misses") > (0,)
+            assert (0,) < counted(loader, "misses") < (12,)
 
 
 @pytest.mark.parametrize("kind", STORES)
@@ -105,6 +109,8 @@ def test_a_limit_below_one_row_group_is_refused(kind: str, data: Path, tmp_path:
     """When the cache is asked for, before anything is read."""
     with pytest.raises(hr.OptionError, match=r"`limit` must hold one prepared row group.*11|limit"):
         packed(data).cache(place(kind, tmp_path), limit=100)
+    with pytest.raises(hr.OptionError, match="limit"):  # text and lists tell their size with the first entry
+        list(plain(data).cache(place(kind, tmp_path), limit=100).loader(6, output="numpy"))
 
 
 def edit(path: Path, old: bytes, new: bytes) -> None:
@@ -235,3 +241,101 @@ def test_functions_enter_by_what_they_close_over(kind: str, data: Path, tmp_path
     with pytest.raises(hr.FingerprintError, match="version"):
         scaled(data, threading.Lock()).cache(store)
     assert [misses(scaled(data, Unnamed(), version=name), 3) for name in ("a", "a", "b")] == [7, 0, 7]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("name", ["packed", "plain"])
+@pytest.mark.parametrize("spoil", [flip, cut, Path.unlink])
+def test_each_file_of_a_folder_spoilt(
+    name: str, spoil: Callable[[Path], None], data: Path, tmp_path: Path
+) -> None:
+    """One byte flipped, cut off, or gone: batches are right at once, and the folder is whole again after."""
+    bare, warm = DATA[name](data), tmp_path / "warm"
+    bare.materialize(warm)
+    files = [path.relative_to(warm) for path in warm.rglob("*") if path.is_file() and path.stat().st_size]
+    expected = {shuffle: stream(bare, epochs=1, shuffle=shuffle) for shuffle in (True, "global")}
+    assert len(files) > 4
+    for number, file in enumerate(files if name == "packed" else files[::4]):
+        cold = tmp_path / f"{number}"
+        shutil.copytree(warm, cold)
+        spoil(cold / file)
+        cached = bare.cache(cold)
+        for shuffle, hashes in expected.items():
+            assert stream(cached, epochs=1, shuffle=shuffle) == hashes, file
+        done = cached.materialize()
+        assert (done.built, done.found) == (0, done.entries), file
+
+
+def test_a_folder_that_is_deleted_in_mid_epoch(data: Path, tmp_path: Path) -> None:
+    """Cold, half built or warm: what was begun goes on."""
+    bare = packed(data)
+    for shuffle in SHUFFLES:
+        expected = stream(bare, shuffle=shuffle)
+        for built in (0, 3, 100):
+            folder = tmp_path / f"{shuffle} {built}"
+            with bare.cache(folder).loader(
+                6, shuffle=shuffle, seed=5, output="numpy", with_ids=True
+            ) as loader:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # it may be told of, once
+                    if built == 100:
+                        bare.materialize(folder)
+                    batches = iter(loader)
+                    got = hash_of(islice(batches, min(built, 3)))
+                    shutil.rmtree(folder, ignore_errors=True)
+                    got += hash_of(batches)
+                    assert [got, hash_of(loader)] == expected
+
+
+def test_what_files_hold_is_remembered_in_the_folder(data: Path, tmp_path: Path) -> None:
+    """Later runs look at each file and read none; what is remembered is no part of what must be right."""
+    folder = tmp_path / "cache"
+    time.sleep(max(0.0, 2.1 - (time.time() - max(path.stat().st_ctime for path in data.iterdir()))))
+    packed(data).materialize(folder)
+    kept = json.loads((folder / "contents.json").read_text())
+    assert len(kept["digests"]) == 3  # the fourth shard has no samples, and need not be read
+    with packed(data).cache(folder).loader(6, output="numpy") as loader:
+        list(loader)
+        assert counted(loader, "misses") == (0,)
+
+
+class CachedTests(LoaderTests):
+    """The contract of a data set for the order that users of a cache choose most, in a store that fills up."""
+
+    @pytest.fixture(params=["global"], ids=str)
+    def shuffle(self, request: pytest.FixtureRequest) -> Any:
+        return request.param
+
+
+class TestMemory(CachedTests):
+    @pytest.fixture(scope="module")
+    @staticmethod
+    def dataset(data: Path) -> hr.Dataset:
+        return plain(data).cache("memory")
+
+
+class TestFolder(CachedTests):
+    @pytest.fixture(scope="module")
+    @staticmethod
+    def dataset(data: Path, tmp_path_factory: pytest.TempPathFactory) -> hr.Dataset:
+        return chosen(data).cache(tmp_path_factory.mktemp("folder") / "cache")
+
+
+class TestLmdb(CachedTests):
+    @pytest.fixture(params=[True], ids=str)
+    def shuffle(self, request: pytest.FixtureRequest) -> Any:
+        return request.param
+
+    @pytest.fixture(scope="module")
+    @staticmethod
+    def dataset(data: Path, tmp_path_factory: pytest.TempPathFactory) -> hr.Dataset:
+        return packed(data).cache(f"lmdb://{tmp_path_factory.mktemp('lmdb') / 'cache'}")

@@ -1,4 +1,4 @@
-"""The command line: `headrace info`, `head`, `explain` and `demo`.
+"""The command line: `headrace info`, `head`, `explain`, `cache` and `demo`.
 
 Results go to standard output, for people or, with `--json`, for machines. What goes wrong goes to
 standard error, in one sentence.
@@ -17,6 +17,7 @@ from headrace.errors import HeadraceError, OptionError
 
 FAILED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 
+_CACHE = "Look at a folder of prepared row groups, or clear it."
 _SHARDS = 'a file, a folder or a glob in quotes, such as "data/*.parquet"; several are one data set'
 
 
@@ -27,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the program's name; taken from the process by default.
 
     Returns:
-        The exit code: 0, 1 if the demo saw other samples than planned, 2 for an error, 130 after
-        Ctrl-C, 141 if whoever read the output went away.
+        The exit code: 0, 1 if the demo saw other samples than planned or a cache was not sound, 2 for an
+        error, 130 after Ctrl-C, 141 if whoever read the output went away.
 
     Example:
         >>> main(["--version"])
@@ -97,6 +98,17 @@ def _parser() -> argparse.ArgumentParser:
         "--shuffle", action=argparse.BooleanOptionalAction, default=True, help="(default: --shuffle)"
     )
 
+    cache = commands.add_parser("cache", help=_CACHE, description=_CACHE, allow_abbrev=False)
+    actions = cache.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for name, what in (
+        ("ls", "List what is kept, how complete, how large, and when it was used."),
+        ("verify", "Look at every checksum; what is not sound is dropped."),
+        ("clear", "Remove what nobody has open, and nothing that is not the cache's own."),
+    ):
+        action = _command(actions, name, what, _cache)
+        action.add_argument("path", help="the folder that `ds.cache` was given")
+        action.set_defaults(action=name)
+
     _command(commands, "demo", "Train a small model, kill it, resume it, and compare.", _demo)
     return parser
 
@@ -135,6 +147,12 @@ def _explain(options: Any) -> int:
 
     epoch = Epoch(options.batch_size, options.world_size, options.shuffle, options.seed)
     return show_explanation(options.path, options.format, epoch, options.json)
+
+
+def _cache(options: Any) -> int:
+    from headrace.cli.cache import run_cache
+
+    return run_cache(options.action, options.path, options.json)
 
 
 def _demo(options: Any) -> int:
