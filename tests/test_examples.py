@@ -42,6 +42,15 @@ def test_arrays() -> None:
     assert right > 90
 
 
+def test_cache() -> None:
+    """Batches are the same from a warm folder, from a damaged one, and from memory."""
+    output = run(ROOT / "examples" / "cache.py").stdout
+
+    assert "48 prepared and kept" in output
+    assert "1 prepared so far, 1 damaged" in output
+    assert "the same batches, byte for byte" in output
+
+
 def test_ranks() -> None:
     """Two ranks and then three deliver each of 336,776 samples once."""
     output = run(ROOT / "examples" / "ranks.py").stdout

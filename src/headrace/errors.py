@@ -19,6 +19,7 @@ Each class also inherits the builtin that a caller would catch:
     ├── StateError(ValueError)              a state, an index or a report of something else
     ├── DuplicateShareError(ValueError)     duplicates make up more of a source than is allowed
     ├── WorkerError(RuntimeError)           a process of an executor died
+    ├── CacheError(OSError)                 a store that must not or cannot be used
     ├── FingerprintError(TypeError)         a setting that cannot be identified by value
     ├── ClosedError(RuntimeError)           use after `close`
     └── MissingDependencyError(ImportError) an extra that is not installed

@@ -96,18 +96,21 @@ def hash_of(batches: Iterable[Any]) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
+    """Say all of a value in a form that `repr` shows in full."""
+    if isinstance(value, dict):
+        return [(name, _plain(column)) for name, column in value.items()]
     if isinstance(value, pa.RecordBatch):
         return [_plain(dict(zip(value.schema.names, value.columns, strict=True)))]
     if isinstance(value, pa.Array):
         return str(value.type), value.to_pylist()
-    if isinstance(value, dict):
-        return [(name, _plain(column)) for name, column in value.items()]
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
+    return _plain_tensor(value)
+
+
+def _plain_tensor(value: Any) -> Any:
     if isinstance(value, Ragged):
         return _plain(value.values), _plain(value.offsets)
     if getattr(value, "is_nested", False):
         return _plain(value.values()), _plain(value.offsets())
-    if hasattr(value, "numpy"):
-        return str(value.dtype), _plain(value.contiguous().numpy())
-    return repr(value)
+    return (str(value.dtype), _plain(value.contiguous().numpy())) if hasattr(value, "numpy") else repr(value)

@@ -29,9 +29,7 @@ def run_cache(action: Action, path: str, as_json: bool) -> int:
         CacheError: The folder is no cache, or must not be used.
     """
     if "://" in path:
-        raise OptionError(
-            f"`headrace cache` looks at folders, got {path!r}; LMDB and Redis have tools of theirs"
-        )
+        raise OptionError(f"`headrace cache` looks at folders, got {path!r}; others have their own tools")
     run = {"ls": _list, "verify": _verify, "clear": _clear}[action]
     try:
         return run(os.path.expanduser(path), as_json)
