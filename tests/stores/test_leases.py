@@ -319,6 +319,21 @@ def test_other_files_are_no_leases(leases: Leases, folder: Path) -> None:
     assert files(folder) == ["07.0.lease", "7.-1.lease", "7.0", "7.lease", "7.x.lease"]
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_what_is_no_file_is_no_hindrance(leases: Leases, folder: Path, kind: str) -> None:
+    """A pipe, a link or a folder in the place of a lease neither blocks nor is followed or removed."""
+    place, other = folder / "7.0.lease", folder.parent / "other"
+    other.write_bytes(b"notes")
+    make = {"pipe": lambda: os.mkfifo(place), "link": lambda: place.symlink_to(other), "folder": place.mkdir}
+    make[kind]()
+    os.utime(place, (1, 1), follow_symlinks=False)
+    with leases.claim("7", never) as is_mine:
+        assert is_mine
+
+    assert other.read_bytes() == b"notes"
+    assert kind != "folder" or place.is_dir()
+
+
 def test_waiting_can_be_interrupted(leases: Leases, folder: Path, program: Start) -> None:
     """Ctrl-C ends a wait, and the lease stays with its holder."""
     with leases.claim("7", never):

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SUFFIX = ".lease"
+# A pipe in the place of a file must not make its opening wait for ever; links are never followed.
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 _BEATS = 4  # how often a lease is touched in the time after which it counts as left
 
@@ -138,7 +140,7 @@ class Leases:
 
     def _is_alive(self, path: Path) -> bool:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | _FLAGS)
         except FileNotFoundError:
             return False
         try:
@@ -207,7 +209,7 @@ class _Heartbeat:
 
 
 def _make(path: Path) -> _Lease:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
     _process().descriptors.add(descriptor)
     with suppress(OSError):  # without locks, or on a full disk, the time of change alone tells who is alive
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

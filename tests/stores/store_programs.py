@@ -1,0 +1,169 @@
+"""Data for the tests of stores, and programs that build, use and empty one cache in processes of their own.
+
+python store_programs.py rank DATA CACHE NUMBER SIZE: say "ready"; once a line comes, run through two epochs with
+    each shuffle, each with a cache of its own below CACHE, and print what was delivered and counted as JSON.
+python store_programs.py killed DATA CACHE SEED ROUNDS: build a cache CACHE/<round> in each round by four
+    processes, of which each is killed at a random moment unless it has ended before; print how many were.
+python store_programs.py disturb DATA CACHE LIMIT: again and again until input ends, build a cache of other
+    arrays in the same folder within the limit, and clear the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import headrace as hr
+
+HERE = Path(__file__)
+SHUFFLES = (True, "global")
+BUILDERS = 4
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """Start one of the programs."""
+    return subprocess.Popen(
+        [sys.executable, str(HERE), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(HERE.parents[2] / "src")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def write_shards(folder: Path, shards: int = 3, row_groups: int = 8, rows: int = 200, seed: int = 0) -> Path:
+    """Write Parquet files of arrays of fixed width, text and lists."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    count = row_groups * rows
+    for shard in range(shards):
+        wide = rng.random((count, 64), np.float32)
+        lengths = rng.integers(0, 5, count)
+        table = pa.table(
+            {
+                "wide": pa.FixedSizeListArray.from_arrays(pa.array(wide.ravel()), 64),
+                "y": np.arange(count) + shard * count,
+                "text": [f"row {number} of {seed}" for number in range(count)],
+                "tokens": pa.array([list(range(length)) for length in lengths], pa.list_(pa.int32())),
+            }
+        )
+        pq.write_table(table, folder / f"{shard}.parquet", row_group_size=rows)
+    return folder
+
+
+def digest_of(loader: hr.Loader, epochs: int = 1) -> str:
+    """Digest of all that a loader delivers in so many epochs, in its order."""
+    digest = hashlib.sha256()
+    for _ in range(epochs):
+        for batch in loader:
+            for name, column in batch.items():
+                digest.update(name.encode())
+                digest.update(_bytes_of(column))
+    return digest.hexdigest()
+
+
+def _bytes_of(column: Any) -> bytes:
+    if isinstance(column, hr.Ragged):
+        return column.values.tobytes() + column.offsets.tobytes()
+    return repr(column.tolist()).encode() if column.dtype == object else column.tobytes()
+
+
+def dataset_of(folder: str | Path, cache: str | Path | None, **options: Any) -> hr.Dataset:
+    """The prepared data, with a cache or without."""
+    dataset = hr.open(folder)
+    return dataset if cache is None else dataset.cache(cache, **options)
+
+
+def rank_loader(dataset: hr.Dataset, shuffle: Any, world: hr.World) -> hr.Loader:
+    return dataset.loader(16, shuffle=shuffle, seed=5, output="numpy", world=world, threads=2, with_ids=True)
+
+
+def rank(data: str, cache: str, number: str, size: str) -> None:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    found: list[Any] = []
+    for shuffle in SHUFFLES:
+        dataset = dataset_of(data, Path(cache) / str(shuffle))
+        with rank_loader(dataset, shuffle, hr.World(int(number), int(size))) as loader:
+            found.append((digest_of(loader, epochs=2), loader.stats()["cache_misses"]))
+    print(json.dumps(found), flush=True)
+
+
+def build(data: str | Path, cache: str | Path, seed: int = 0, **options: Any) -> dict[str, Any]:
+    """Run through the data once, from another row group on for each seed; return what was counted."""
+    with dataset_of(data, cache, **options).loader(
+        50, shuffle=True, seed=seed, output="numpy", threads=2
+    ) as loader:
+        for _ in loader:
+            pass
+        return loader.stats()
+
+
+def killed(data: str, cache: str, seed: str, rounds: str) -> None:
+    rng = random.Random(int(seed))
+    begin = time.monotonic()
+    _end(_start_builders(data, f"{cache}/clean"))
+    span = time.monotonic() - begin
+    kills = 0
+    for number in range(int(rounds)):
+        builders = _start_builders(data, f"{cache}/{number}")
+        begin = time.monotonic()
+        for builder in builders:
+            time.sleep(max(0.0, begin + rng.uniform(0, span) - time.monotonic()))
+            os.kill(builder, signal.SIGKILL)
+        kills += sum(os.WIFSIGNALED(status) for status in _end(builders))
+    print(kills, flush=True)
+
+
+def _start_builders(data: str, cache: str) -> list[int]:
+    return [_fork_builder(data, cache, number) for number in range(BUILDERS)]
+
+
+def _fork_builder(data: str, cache: str, number: int) -> int:
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            build(data, cache, number)
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def _end(builders: list[int]) -> list[int]:
+    statuses = [os.waitpid(builder, 0)[1] for builder in builders]
+    failed = [status for status in statuses if os.WIFEXITED(status) and os.WEXITSTATUS(status)]
+    assert not failed, "a builder that nobody killed has failed"
+    return statuses
+
+
+def disturb(data: str, cache: str, limit: str) -> None:
+    from headrace.stores.folder.checking import clear
+
+    print("ready", flush=True)
+    while not select.select([0], [], [], 0)[0]:
+        dataset = dataset_of(data, None).select(["y", "wide"]).cache(cache, limit=int(limit))
+        with dataset.loader(50, output="numpy", threads=0) as loader:
+            for _ in loader:
+                pass
+        clear(Path(cache))
+        print("cleared", flush=True)
+
+
+if __name__ == "__main__":
+    {"rank": rank, "killed": killed, "disturb": disturb}[sys.argv[1]](*sys.argv[2:])
