@@ -1,7 +1,7 @@
 """Data for the tests of stores, and programs that build, use and empty one cache in processes of their own.
 
-python store_programs.py rank DATA CACHE NUMBER SIZE: say "ready"; once a line comes, run through two epochs with
-    each shuffle, each with a cache of its own below CACHE, and print what was delivered and counted as JSON.
+python store_programs.py rank DATA CACHE NUMBER SIZE: say "ready"; once a line comes, run through two epochs
+    with each shuffle, with a cache of its own below CACHE, and print what was delivered and counted as JSON.
 python store_programs.py killed DATA CACHE SEED ROUNDS: build a cache CACHE/<round> in each round by four
     processes, of which each is killed at a random moment unless it has ended before; print how many were.
 python store_programs.py disturb DATA CACHE LIMIT: again and again until input ends, build a cache of other

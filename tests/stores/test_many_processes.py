@@ -1,0 +1,86 @@
+"""One cache used by several processes at once: nothing is computed twice, nobody is disturbed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from store_programs import SHUFFLES, dataset_of, digest_of, rank_loader, start, write_shards
+
+import headrace as hr
+
+RANKS = 4
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shards(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def program() -> Generator[Start]:
+    """Start a program; it is ended after the test."""
+    programs: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: object) -> subprocess.Popen[str]:
+        programs.append(start(*arguments))
+        return programs[-1]
+
+    yield begin
+    for each in programs:
+        each.kill()
+        each.communicate()
+
+
+def say(program: subprocess.Popen[str], *, awaited: str) -> None:
+    assert program.stdout is not None
+    if program.stdout.readline().strip() != awaited:
+        raise AssertionError(program.communicate(timeout=20)[1])
+
+
+def test_ranks_prepare_each_row_group_once(data: Path, tmp_path: Path, program: Start) -> None:
+    """Four ranks that begin together prepare each row group once in all, and deliver the same as uncached."""
+    ranks = [program("rank", data, tmp_path / "cache", number, RANKS) for number in range(RANKS)]
+    for each in ranks:
+        say(each, awaited="ready")
+    for each in ranks:
+        assert each.stdin is not None
+        each.stdin.write("\n")
+        each.stdin.flush()
+    answers: list[list[Any]] = []
+    for each in ranks:
+        output, errors = each.communicate(timeout=120)
+        assert each.returncode == 0, errors
+        answers.append(json.loads(output))
+
+    uncached = dataset_of(data, None)
+    for place, shuffle in enumerate(SHUFFLES):
+        for number, answer in enumerate(answers):
+            with rank_loader(uncached, shuffle, hr.World(number, RANKS)) as loader:
+                assert answer[place][0] == digest_of(loader, epochs=2)
+        assert sum(answer[place][1] for answer in answers) == 24
+
+
+def test_readers_are_not_disturbed(data: Path, tmp_path: Path, program: Start) -> None:
+    """While another process evicts and clears, every epoch delivers the same, and no error comes."""
+    dataset, limit = dataset_of(data, None), 1_200_000
+    with dataset.loader(32, shuffle=True, output="numpy") as loader:
+        expected = digest_of(loader)
+    other = program("disturb", data, tmp_path, limit)
+    say(other, awaited="ready")
+    for number in range(12):
+        with dataset.cache(tmp_path, limit=limit if number % 2 else None).loader(
+            32, shuffle=True, output="numpy"
+        ) as loader:
+            assert digest_of(loader) == expected
+            loader.set_epoch(0)
+            assert digest_of(loader) == expected
+    output, errors = other.communicate(timeout=60)
+
+    assert other.returncode == 0, errors
+    assert output.count("cleared") > 1
