@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Generator, Hashable
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ class Claims:
     def __init__(self) -> None:
         """Begin with none."""
         self._changed = threading.Condition()
-        self._owners: dict[Hashable, int] = {}
+        self._owners: dict[Hashable, tuple[int, int]] = {}  # process and thread
 
     @contextmanager
     def claim(self, name: Hashable, is_done: Callable[[], bool]) -> Generator[bool]:
@@ -31,10 +32,10 @@ class Claims:
         Yields True to whoever shall compute it, and False once `is_done()` is true.
         """
         with self._changed:
-            while not (done := is_done()) and name in self._owners:
+            while not (done := is_done()) and self._owner(name) is not None:
                 self._changed.wait(_LISTEN_SECONDS)
             if not done:
-                self._owners[name] = threading.get_ident()
+                self._owners[name] = os.getpid(), threading.get_ident()
         if done:
             yield False
             return
@@ -48,7 +49,12 @@ class Claims:
     def is_claimed(self, name: Hashable) -> bool:
         """Tell whether another thread computes an entry."""
         with self._changed:
-            return self._owners.get(name, threading.get_ident()) != threading.get_ident()
+            return self._owner(name) not in (None, threading.get_ident())
+
+    def _owner(self, name: Hashable) -> int | None:
+        """The thread that computes an entry; those of the process that forked this one are not here."""
+        process, thread = self._owners.get(name, (0, 0))
+        return thread if process == os.getpid() else None
 
 
 _LISTEN_SECONDS = 0.2  # how often a waiting thread looks whether Ctrl-C was pressed
