@@ -15,6 +15,7 @@ import json
 import os
 import random
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def digest_of(loader: hr.Loader, epochs: int = 1) -> str:
 def _bytes_of(column: Any) -> bytes:
     if isinstance(column, hr.Ragged):
         return column.values.tobytes() + column.offsets.tobytes()
-    return repr(column.tolist()).encode() if column.dtype == object else column.tobytes()
+    return column.tobytes() if isinstance(column, np.ndarray) else repr(column).encode()
 
 
 def dataset_of(folder: str | Path, cache: str | Path | None, **options: Any) -> hr.Dataset:
@@ -103,11 +104,10 @@ def rank(data: str, cache: str, number: str, size: str) -> None:
     print(json.dumps(found), flush=True)
 
 
-def build(data: str | Path, cache: str | Path, seed: int = 0, **options: Any) -> dict[str, Any]:
+def build(data: str | Path, cache: str | Path, seed: int = 0, threads: int = 2) -> dict[str, Any]:
     """Run through the data once, from another row group on for each seed; return what was counted."""
-    with dataset_of(data, cache, **options).loader(
-        50, shuffle=True, seed=seed, output="numpy", threads=2
-    ) as loader:
+    dataset = dataset_of(data, cache)
+    with dataset.loader(50, shuffle=True, seed=seed, output="numpy", threads=threads) as loader:
         for _ in loader:
             pass
         return loader.stats()
@@ -115,6 +115,8 @@ def build(data: str | Path, cache: str | Path, seed: int = 0, **options: Any) ->
 
 def killed(data: str, cache: str, seed: str, rounds: str) -> None:
     rng = random.Random(int(seed))
+    build(data, f"{cache}/clean", threads=0)  # compiled code is loaded once, and not by each child
+    shutil.rmtree(f"{cache}/clean")
     begin = time.monotonic()
     _end(_start_builders(data, f"{cache}/clean"))
     span = time.monotonic() - begin

@@ -66,6 +66,7 @@ def test_ranks_prepare_each_row_group_once(data: Path, tmp_path: Path, program: 
         assert sum(answer[place][1] for answer in answers) == 24
 
 
+@pytest.mark.filterwarnings("ignore:.*nothing is kept, as the limit")  # a table in use is not evicted
 def test_readers_are_not_disturbed(data: Path, tmp_path: Path, program: Start) -> None:
     """While another process evicts and clears, every epoch delivers the same, and no error comes."""
     dataset, limit = dataset_of(data, None), 1_200_000

@@ -13,6 +13,7 @@ MARKER = "headrace-cache.json"
 DIGESTS = "contents.json"
 FOLDER_LOCK = "headrace-cache.lock"
 TABLES = "tables"
+LEASES = "leases"
 LOCK = "lock"
 
 _TABLE = re.compile(r"[0-9a-f]{32}")

@@ -21,6 +21,7 @@ from headrace.stores.folder.header import HEADER, MOST_HEADER_BYTES, Formats, Ta
 from headrace.stores.folder.locks import is_same, locked, try_lock, unlock
 from headrace.stores.folder.owned import (
     FOLDER_LOCK,
+    LEASES,
     LOCK,
     MARKER,
     TABLES,
@@ -78,7 +79,8 @@ class Space:
         with suppress(FileExistsError):
             os.makedirs(self.path, mode=0o700)
         self.check()
-        os.makedirs(os.path.join(self.path, TABLES), mode=0o700, exist_ok=True)
+        for name in (TABLES, LEASES):
+            os.makedirs(os.path.join(self.path, name), mode=0o700, exist_ok=True)
         marker = Path(self.path, MARKER)
         with suppress(OSError):  # it says what this is, and is not needed
             if not marker.exists():
@@ -94,6 +96,8 @@ class Space:
             OptionError: The limit is below the largest entry.
             OSError: It cannot be made; nothing of it is left.
         """
+        if self.limit is None:  # then nothing depends on which entry came first
+            loose_row_bytes = 0
         full = TableHeader(layout, formats, len(layout.entries), loose_row_bytes)
         self._check_limit(full)
         self.prepare()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,14 +16,14 @@ from numpy.typing import NDArray
 from headrace.errors import CacheError, OptionError, warn_caller
 from headrace.stores.base import Arrays, Columns, Layout, Residency, Verify
 from headrace.stores.checksums import as_bytes, checksum
-from headrace.stores.claims import Claims
 from headrace.stores.counts import Counts
 from headrace.stores.folder.files import Loose, TableFiles, checksum_loose
 from headrace.stores.folder.header import Formats, formats_of
 from headrace.stores.folder.loose import encode
-from headrace.stores.folder.owned import table_path
+from headrace.stores.folder.owned import LEASES, table_path
 from headrace.stores.folder.records import Record
 from headrace.stores.folder.space import Space
+from headrace.stores.leases import Leases
 
 OnUnavailable = Literal["warn", "raise"]
 
@@ -73,7 +74,7 @@ class FolderTable:
         self._states = np.zeros(len(layout.entries), np.uint8)
         self._damaged: set[int] = set()
         self._copies: Arrays | None = None
-        self._claims = Claims()
+        self._leases = Leases(Path(path, LEASES))
 
     def begin(self) -> None:
         """Make the folder, if need be, and bring what it holds below the limit.
@@ -126,11 +127,13 @@ class FolderTable:
 
     def claim(self, number: int) -> AbstractContextManager[bool]:
         """Ask to be the one who computes an entry; waits for whoever computes it already."""
-        return self._claims.claim(number, lambda: self._is_present(number))
+        if not self._can_keep(number):
+            return nullcontext(True)  # nobody's work could be used
+        return self._leases.claim(self._lease_name(number), lambda: self._is_present(number))
 
     def is_claimed(self, number: int) -> bool:
         """Tell whether somebody else computes an entry at the moment."""
-        return self._claims.is_claimed(number)
+        return self._can_keep(number) and self._leases.is_claimed(self._lease_name(number))
 
     def whole(self) -> Arrays | None:
         """Return all rows of the layout as one read-only array for each name, if every entry is there.
@@ -160,6 +163,7 @@ class FolderTable:
             self._closed = True
             self._copies = None
             self._release()
+        self._leases.close()
 
     @contextmanager
     def _open(self) -> Generator[TableFiles | None]:
@@ -207,6 +211,13 @@ class FolderTable:
         with self._lock:
             self._is_lost = self._files is files
         return True
+
+    def _lease_name(self, number: int) -> str:
+        return f"{self._layout.key}-{number}"
+
+    def _can_keep(self, number: int) -> bool:
+        with self._lock:
+            return self._puts and (self._files is None or number < self._files.header.kept)
 
     def _is_present(self, number: int) -> bool:
         try:
