@@ -1,7 +1,7 @@
 """Data for the tests of stores, and programs that build, use and empty one cache in processes of their own.
 
-python store_programs.py rank DATA CACHE NUMBER SIZE: say "ready"; once a line comes, run through two epochs
-    with each shuffle, with a cache of its own below CACHE, and print what was delivered and counted as JSON.
+python store_programs.py ranks DATA CACHE: run through two epochs with each shuffle in four processes that
+    begin together, with one cache for each shuffle below CACHE, and print what each of them got as JSON.
 python store_programs.py killed DATA CACHE SEED ROUNDS: build a cache CACHE/<round> in each round by four
     processes, of which each is killed at a random moment unless it has ended before; print how many were.
 python store_programs.py disturb DATA CACHE LIMIT: again and again until input ends, build a cache of other
@@ -20,6 +20,8 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ import headrace as hr
 
 HERE = Path(__file__)
 SHUFFLES = (True, "global")
-BUILDERS = 4
+BUILDERS = RANKS = 4
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
@@ -93,15 +95,29 @@ def rank_loader(dataset: hr.Dataset, shuffle: Any, world: hr.World) -> hr.Loader
     return dataset.loader(16, shuffle=shuffle, seed=5, output="numpy", world=world, threads=2, with_ids=True)
 
 
-def rank(data: str, cache: str, number: str, size: str) -> None:
-    print("ready", flush=True)
-    sys.stdin.readline()
+def ranks(data: str, cache: str) -> None:
+    build(data, f"{cache}/warm", threads=0)  # compiled code is loaded once, and not by each child
+    answers = {number: Path(cache, f"answer-{number}") for number in range(RANKS)}
+    read, write = os.pipe()
+    children: list[int] = []
+    for number, answer in answers.items():
+        children.append(
+            fork(lambda number=number, answer=answer: _rank(data, cache, number, answer, read, write))
+        )
+    os.close(write)  # the start
+    end(children)
+    print(json.dumps([json.loads(answer.read_text()) for answer in answers.values()]), flush=True)
+
+
+def _rank(data: str, cache: str, number: int, answer: Path, read: int, write: int) -> None:
+    os.close(write)
+    os.read(read, 1)
     found: list[Any] = []
     for shuffle in SHUFFLES:
-        dataset = dataset_of(data, Path(cache) / str(shuffle))
-        with rank_loader(dataset, shuffle, hr.World(int(number), int(size))) as loader:
+        dataset = dataset_of(data, Path(cache, str(shuffle)))
+        with rank_loader(dataset, shuffle, hr.World(number, RANKS)) as loader:
             found.append((digest_of(loader, epochs=2), loader.stats()["cache_misses"]))
-    print(json.dumps(found), flush=True)
+    answer.write_text(json.dumps(found))
 
 
 def build(data: str | Path, cache: str | Path, seed: int = 0, threads: int = 2) -> dict[str, Any]:
@@ -118,40 +134,43 @@ def killed(data: str, cache: str, seed: str, rounds: str) -> None:
     build(data, f"{cache}/clean", threads=0)  # compiled code is loaded once, and not by each child
     shutil.rmtree(f"{cache}/clean")
     begin = time.monotonic()
-    _end(_start_builders(data, f"{cache}/clean"))
+    end(_fork_builders(data, f"{cache}/clean"))
     span = time.monotonic() - begin
     kills = 0
     for number in range(int(rounds)):
-        builders = _start_builders(data, f"{cache}/{number}")
+        builders = _fork_builders(data, f"{cache}/{number}")
         begin = time.monotonic()
         for builder in builders:
             time.sleep(max(0.0, begin + rng.uniform(0, span) - time.monotonic()))
             os.kill(builder, signal.SIGKILL)
-        kills += sum(os.WIFSIGNALED(status) for status in _end(builders))
+        kills += end(builders)
     print(kills, flush=True)
 
 
-def _start_builders(data: str, cache: str) -> list[int]:
-    return [_fork_builder(data, cache, number) for number in range(BUILDERS)]
+def _fork_builders(data: str, cache: str) -> list[int]:
+    return [fork(lambda number=number: build(data, cache, number)) for number in range(BUILDERS)]
 
 
-def _fork_builder(data: str, cache: str, number: int) -> int:
+def fork(work: Callable[[], object]) -> int:
+    """Do something in a child of this process."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            build(data, cache, number)
+            work()
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     return child
 
 
-def _end(builders: list[int]) -> list[int]:
-    statuses = [os.waitpid(builder, 0)[1] for builder in builders]
-    failed = [status for status in statuses if os.WIFEXITED(status) and os.WEXITSTATUS(status)]
-    assert not failed, "a builder that nobody killed has failed"
-    return statuses
+def end(children: list[int]) -> int:
+    """Wait for children to end, and return how many were killed; that one fails is an error."""
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert set(codes) <= {0, -signal.SIGKILL}, f"a process that nobody killed has failed: {codes}"
+    return codes.count(-signal.SIGKILL)
 
 
 def disturb(data: str, cache: str, limit: str) -> None:
@@ -168,4 +187,4 @@ def disturb(data: str, cache: str, limit: str) -> None:
 
 
 if __name__ == "__main__":
-    {"rank": rank, "killed": killed, "disturb": disturb}[sys.argv[1]](*sys.argv[2:])
+    {"ranks": ranks, "killed": killed, "disturb": disturb}[sys.argv[1]](*sys.argv[2:])

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_programs import SHUFFLES, dataset_of, digest_of, rank_loader, start, write_shards
+from store_programs import RANKS, SHUFFLES, dataset_of, digest_of, rank_loader, start, write_shards
 
 import headrace as hr
 
-RANKS = 4
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -45,18 +44,10 @@ def say(program: subprocess.Popen[str], *, awaited: str) -> None:
 
 def test_ranks_prepare_each_row_group_once(data: Path, tmp_path: Path, program: Start) -> None:
     """Four ranks that begin together prepare each row group once in all, and deliver the same as uncached."""
-    ranks = [program("rank", data, tmp_path / "cache", number, RANKS) for number in range(RANKS)]
-    for each in ranks:
-        say(each, awaited="ready")
-    for each in ranks:
-        assert each.stdin is not None
-        each.stdin.write("\n")
-        each.stdin.flush()
-    answers: list[list[Any]] = []
-    for each in ranks:
-        output, errors = each.communicate(timeout=120)
-        assert each.returncode == 0, errors
-        answers.append(json.loads(output))
+    ranks = program("ranks", data, tmp_path)
+    output, errors = ranks.communicate(timeout=120)
+    assert ranks.returncode == 0, errors
+    answers: list[list[Any]] = json.loads(output)
 
     uncached = dataset_of(data, None)
     for place, shuffle in enumerate(SHUFFLES):
