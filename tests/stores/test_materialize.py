@@ -28,7 +28,7 @@ def misses_of(ds: hr.Dataset, **options: Any) -> int:
         return loader.stats()["cache_misses"]
 
 
-@pytest.mark.parametrize("executor", [None, hr.Serial(), hr.Threads(3)], ids=str)
+@pytest.mark.parametrize("executor", [None, hr.Serial(), hr.Threads(3)], ids=["default", "serial", "threads"])
 def test_what_is_filled_is_not_prepared_again(executor: Any, data: Path) -> None:
     """It tells how many row groups it prepared and found, and how large all of them are."""
     ds = packed(data).cache("memory")
