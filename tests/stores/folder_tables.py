@@ -58,10 +58,10 @@ def same(found: Columns | None, expected: Columns) -> bool:
             assert isinstance(got, np.ndarray)
             if (got.dtype, got.shape, got.tobytes()) != (column.dtype, column.shape, column.tobytes()):
                 return False
-        elif not (
-            isinstance(got, pa.Array) and got.type.equals(column.type, check_metadata=True)
-        ) or not got.equals(column):
-            return False
+        else:
+            assert isinstance(got, pa.Array)
+            if not (got.type.equals(column.type, check_metadata=True) and got.equals(column)):
+                return False
     return True
 
 

@@ -1,4 +1,4 @@
-"""The folder store: what is put comes back as it was, in files that anything can open, shared and replaceable."""
+"""The folder store: what is put comes back as it was, from files that anything can open."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from folder_tables import ROWS, arrays_of, columns_of, fill, layout_of, present,
 import headrace as hr
 from headrace.stores.base import Entry, Layout, Store
 from headrace.stores.folder.store import FolderStore
+from headrace.stores.folder.table import FolderTable
 from headrace.testing import StoreTests
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -30,6 +32,11 @@ UTC = pa.timestamp("us", "UTC")
 @pytest.fixture
 def store(tmp_path: Path) -> FolderStore:
     return FolderStore(str(tmp_path / "cache"))
+
+
+def put_all(table: FolderTable) -> None:
+    for number in range(len(ROWS)):
+        table.put(number, arrays_of(number))
 
 
 class TestFolder(StoreTests):
@@ -132,7 +139,7 @@ def test_files_can_be_opened_by_anything(store: FolderStore) -> None:
         assert reader.read_all().column(0).combine_chunks().equals(parts[2]["text"])
     values = np.load(folder / "2-lists" / "1.values.npy", allow_pickle=False)
     offsets = np.load(folder / "2-lists" / "1.offsets.npy", allow_pickle=False)
-    lists = [values[begin:end].tolist() for begin, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    lists = [values[begin:end].tolist() for begin, end in pairwise(offsets)]
     assert lists == parts[1]["lists"].to_pylist()
 
 
@@ -225,8 +232,7 @@ def test_a_folder_that_is_deleted_while_in_use(store: FolderStore) -> None:
     shutil.rmtree(store.path)
     assert present(table, make=arrays_of) == [0]
     with pytest.warns(UserWarning, match="cannot be written") as warned:
-        table.put(1, arrays_of(1))
-        table.put(2, arrays_of(2))
+        put_all(table)
     assert len(warned) == 1
     assert present(table, make=arrays_of) == [0]
     table.close()
@@ -292,7 +298,7 @@ def test_threads_that_make_a_table(store: FolderStore) -> None:
 
 
 def test_a_fork_does_not_give_up_its_parents_lock(store: FolderStore) -> None:
-    """A child that closes what it has inherited leaves the table locked, and one that lives on does not lock it."""
+    """A child that closes what it inherited leaves the table locked; one that lives on does not lock it."""
     fill(store, make=arrays_of)
     table = store.open(layout_of())
     assert table.get(0) is not None
@@ -380,8 +386,7 @@ def test_a_place_that_cannot_be_made(tmp_path: Path) -> None:
     place = str(tmp_path / "file" / "cache")
     with pytest.warns(UserWarning, match="cannot be written") as warned:
         table = FolderStore(place).open(layout_of())
-        for number in range(3):
-            table.put(number, arrays_of(number))
+    put_all(table)
     assert len(warned) == 1
     assert present(table, make=arrays_of) == []
     table.close()

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from headrace.errors import CacheError
 from headrace.stores.counts import Counts
 from headrace.stores.folder.files import TableFiles
-from headrace.stores.folder.header import HEADER, MOST_HEADER_BYTES, TableHeader
+from headrace.stores.folder.header import MOST_HEADER_BYTES, TableHeader
 from headrace.stores.folder.locks import try_lock, unlock
 from headrace.stores.folder.owned import (
+    HEADER,
     LOCK,
     MARKER,
     TABLES,
@@ -174,6 +175,6 @@ def _remove_damaged(path: str, key: str) -> TableVerdict:
         lost = space.remove(key)
     if lost is None:
         raise CacheError(
-            f"{table_path(path, key)}: is damaged, and somebody has it open; end that program, and verify again"
+            f"{table_path(path, key)}: is damaged, and somebody has it open; end that, and verify again"
         )
     return TableVerdict(key, 0, max(len(lost), 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,12 +12,12 @@ from headrace.stores.base import Arrays, Columns, Layout
 from headrace.stores.checksums import Checksum, as_bytes, checksum
 from headrace.stores.folder.arrays import map_array, write_rows
 from headrace.stores.folder.asides import Reserve, sweep, write_files
-from headrace.stores.folder.header import HEADER, MOST_HEADER_BYTES, TableHeader
-from headrace.stores.folder.locks import is_same, try_lock, unlock
+from headrace.stores.folder.header import MOST_HEADER_BYTES, TableHeader
+from headrace.stores.folder.locks import is_same, open_lock, try_lock, unlock
 from headrace.stores.folder.loose import ENDINGS, Contents, decode, encode
-from headrace.stores.folder.owned import LOCK
+from headrace.stores.folder.owned import HEADER, LOCK
 from headrace.stores.folder.records import Record, Records
-from headrace.stores.folder.safety import Bytes, open_file, open_folder, read_file
+from headrace.stores.folder.safety import Bytes, open_folder, read_file
 
 Loose = Mapping[str, Contents]
 """An entry's own files: name of the column to its files."""
@@ -75,8 +74,8 @@ class TableFiles:
             return None
         lock: int | None = None
         try:
-            lock = _open_lock(folder)
-            if try_lock(lock, shared=True) and is_same(lock, LOCK, folder):
+            lock = open_lock(folder)
+            if lock is not None and try_lock(lock, shared=True) and is_same(lock, LOCK, folder):
                 files = TableFiles(folder, lock)
                 if layout is not None and list(files.header.layout.entries) != list(layout.entries):
                     files.records.close()
@@ -187,12 +186,3 @@ def _close(folder: int, lock: int | None) -> None:
     if lock is not None:
         unlock(lock)
     os.close(folder)
-
-
-def _open_lock(folder: int) -> int:
-    try:
-        return open_file(LOCK, os.O_RDWR, folder)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-    return open_file(LOCK, os.O_RDONLY, folder)

@@ -16,10 +16,10 @@ import pyarrow as pa
 from headrace.fingerprint import digest
 from headrace.stores.base import FORMAT_VERSION, Columns, Entry, Layout
 from headrace.stores.folder.arrays import ArrayFormat
+from headrace.stores.folder.owned import HEADER
 from headrace.stores.folder.records import RECORD_FORMAT
 from headrace.stores.folder.safety import Bytes, safe_name
 
-HEADER = "table.json"
 MOST_HEADER_BYTES = 1 << 30
 
 Formats = Mapping[str, "ArrayFormat | pa.DataType"]
@@ -118,8 +118,9 @@ class TableHeader:
             layout = Layout(tuple(Entry(str(key), int(rows)) for key, rows in found["entries"]))
             formats = dict(_decode_format(column) for column in found["columns"])
             kept, loose_row_bytes = int(found["kept"]), int(found["loose_row_bytes"])
-            if not 0 < kept <= len(layout.entries) or min(entry.rows for entry in layout.entries) < 1:
-                raise ValueError("it has other entries than it keeps")
+            is_empty = not formats or min(entry.rows for entry in layout.entries) < 1
+            if is_empty or not 0 < kept <= len(layout.entries):
+                raise ValueError("it has other columns or entries than it keeps")
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError, pa.ArrowException) as error:
             raise ValueError(f"`{HEADER}` is damaged: {error}") from error
         return TableHeader(layout, formats, kept, loose_row_bytes)

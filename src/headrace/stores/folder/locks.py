@@ -9,6 +9,9 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
+from headrace.stores.folder.owned import HEADER, LOCK
+from headrace.stores.folder.safety import open_file
+
 _POLL_SECONDS = 0.002
 _MOST_WAIT_SECONDS = 60.0
 
@@ -42,6 +45,28 @@ def is_same(descriptor: int, name: str, folder: int | None = None) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(name, dir_fd=folder, follow_symlinks=False))
     except FileNotFoundError:
         return False
+
+
+def open_lock(folder: int) -> int | None:
+    """Open the lock file of a table, made if it was removed; None in a folder without a table.
+
+    Raises:
+        ValueError: It is no plain file.
+        OSError: It cannot be opened.
+    """
+    for flags in (os.O_RDWR, os.O_RDONLY):  # to be removed, a table must be writable; to be read, it need not
+        try:
+            return open_file(LOCK, flags, folder)
+        except FileNotFoundError:
+            break
+        except OSError as error:
+            if flags == os.O_RDONLY or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+    try:
+        os.stat(HEADER, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return open_file(LOCK, os.O_RDWR | os.O_CREAT, folder)
 
 
 @contextmanager

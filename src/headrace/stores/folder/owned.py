@@ -14,6 +14,7 @@ DIGESTS = "contents.json"
 FOLDER_LOCK = "headrace-cache.lock"
 TABLES = "tables"
 LEASES = "leases"
+HEADER = "table.json"
 LOCK = "lock"
 
 _TABLE = re.compile(r"[0-9a-f]{32}")
@@ -75,7 +76,7 @@ def find_own(path: str) -> OwnFiles:
         elif _FILE.fullmatch(entry.name) or entry.name == LOCK:
             files.append(entry.path)
             nbytes += _size(entry)
-    ranks = {"table.json": 0, LOCK: 2}
+    ranks = {HEADER: 0, LOCK: 2}
     files.sort(key=lambda file: (ranks.get(os.path.relpath(file, path), 1), file))
     return OwnFiles(path, tuple(files), tuple(subfolders), nbytes)
 

@@ -17,10 +17,11 @@ from headrace.stores.base import Layout
 from headrace.stores.counts import Counts
 from headrace.stores.folder.arrays import allocate_array, resize_array
 from headrace.stores.folder.asides import ASIDE, write_files
-from headrace.stores.folder.header import HEADER, MOST_HEADER_BYTES, Formats, TableHeader
-from headrace.stores.folder.locks import is_same, locked, try_lock, unlock
+from headrace.stores.folder.header import MOST_HEADER_BYTES, Formats, TableHeader
+from headrace.stores.folder.locks import is_same, locked, open_lock, try_lock, unlock
 from headrace.stores.folder.owned import (
     FOLDER_LOCK,
+    HEADER,
     LEASES,
     LOCK,
     MARKER,
@@ -165,7 +166,7 @@ class Space:
         except (FileNotFoundError, CacheError, NotADirectoryError):
             return None
         try:
-            lock = _open_lock(folder)
+            lock = open_lock(folder)
             if lock is None:
                 return None
             try:
@@ -319,20 +320,6 @@ def _give_name(aside: str, path: str) -> None:
             os.makedirs(os.path.join(path, os.path.basename(folder)), mode=0o700, exist_ok=True)
         for file in reversed(found.files):  # the header last
             os.rename(file, os.path.join(path, os.path.basename(file)))
-
-
-def _open_lock(folder: int) -> int | None:
-    """Open the lock of a table; None in a folder that neither has one nor is a table."""
-    try:
-        return open_file(LOCK, os.O_RDWR, folder)
-    except FileNotFoundError:
-        try:
-            os.stat(HEADER, dir_fd=folder, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
-        return open_file(LOCK, os.O_RDWR | os.O_CREAT, folder)
-    except ValueError:
-        return None
 
 
 def _last_used(path: str) -> int:
