@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -11,7 +12,7 @@ from headrace.stores.folder.locks import is_same, try_lock, unlock
 from headrace.stores.folder.safety import Bytes, open_file, write_all
 
 ASIDE = "aside"
-ENDING = ".part"
+PART = re.compile(r"[0-9a-f]{32}\.part")
 
 Reserve = Callable[[int], AbstractContextManager[bool]]
 """Holds the right to take so many bytes more within its block; yields whether the limit allows them."""
@@ -64,7 +65,7 @@ def _list(folder: int) -> list[str]:
     except OSError:
         return []
     try:
-        return [name for name in os.listdir(aside) if name.endswith(ENDING)]
+        return [name for name in os.listdir(aside) if PART.fullmatch(name)]
     finally:
         os.close(aside)
 
@@ -84,7 +85,7 @@ def _allocated(size: int, folder: int) -> Generator[tuple[str, int]]:
 
 def _make(folder: int) -> tuple[str, int]:
     while True:
-        name = f"{ASIDE}/{uuid.uuid4().hex}{ENDING}"
+        name = f"{ASIDE}/{uuid.uuid4().hex}.part"
         descriptor = open_file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, folder)
         if try_lock(descriptor) and is_same(descriptor, name, folder):
             return name, descriptor
