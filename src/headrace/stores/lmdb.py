@@ -213,6 +213,7 @@ class LmdbPages:
                 with self._writer(library, room) as writer:
                     return work(writer)
         except (OSError, library.Error) as error:
+            self._is_sound = False
             raise _unavailable(self._folder, error) from error
 
     @contextmanager

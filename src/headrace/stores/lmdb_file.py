@@ -12,7 +12,6 @@ import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +26,8 @@ _DATABASES = PAGE_HEADER + _META.size
 _META_BYTES = _DATABASES + 2 * DATABASE_BYTES + _TAIL.size
 _PAGE = struct.Struct("<QHHHH")  # number, padding, kind, end of the pointers, begin of the nodes
 _OVERFLOW_PAGE = struct.Struct("<QHHI")  # number, padding, kind, how many pages
+_COUNTS = struct.Struct("<IHHQQQQQ")  # padding, flags, depth, branches, leaves, overflow pages, entries, root
 _NODE = struct.Struct("<HHHH")
-_KINDS = 0x6F
 _BRANCH, _LEAF, _OVERFLOW, _META_PAGE = 0x01, 0x02, 0x04, 0x08
 _ON_OVERFLOW = 0x01
 _INTEGER_KEYS = 0x08
@@ -81,6 +80,21 @@ class _Page:
         return low | high << 16 | flags << 32
 
 
+@dataclass(slots=True)
+class _Tally:
+    """What a walk over a tree has come across."""
+
+    depth: int
+    branches: int = 0
+    leaves: int = 0
+    overflows: int = 0
+    entries: int = 0
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return self.depth, self.branches, self.leaves, self.overflows, self.entries
+
+
 class DataFile:
     """A data file, open for reading while nobody writes. Whatever is wrong with it is a `ValueError`."""
 
@@ -126,17 +140,23 @@ class DataFile:
         Raises:
             ValueError: The library might crash on this file.
         """
-        if self._flags(0) != (self._meta.page_size, _INTEGER_KEYS) or self._flags(1) != (0, 0):
-            raise ValueError("its databases are of other kinds")
         used = np.zeros(max(self._meta.last_page + 1, _FIRST_PAGE), np.bool_)
         used[:_FIRST_PAGE] = True
-        for page, index in self._walk(self._meta.main, used):
-            self._check_value(page, index, used)
-        for page, index in self._walk(self._meta.free, used):
-            pages = self._free_pages(page, index, used)
+        main, free = _Tally(self._meta.main.depth), _Tally(self._meta.free.depth)
+        for page, index in self._walk(self._meta.main, used, main):
+            self._check_value(page, index, used, main)
+        for page, index in self._walk(self._meta.free, used, free):
+            pages = self._free_pages(page, index, used, free)
             if len(pages) and (pages.min() < _FIRST_PAGE or pages.max() >= len(used) or used[pages].any()):
                 raise ValueError("a page is noted as free that is in use, or not there")
             used[pages] = True
+        begin = (self._meta.transaction % 2) * self._meta.page_size + _DATABASES
+        told = self._pread(begin, 2 * DATABASE_BYTES)
+        if [*_COUNTS.iter_unpack(told)] != [
+            (self._meta.page_size, _INTEGER_KEYS, *free.numbers, self._meta.free.root),
+            (0, 0, *main.numbers, self._meta.main.root),
+        ]:
+            raise ValueError("its trees are not what the meta page says of them")
 
     def _newest(self) -> _Meta:
         first = self._pread(0, _META_BYTES)
@@ -158,15 +178,7 @@ class DataFile:
             raise ValueError("more pages are promised than there can be")
         return newest
 
-    @cached_property
-    def _databases(self) -> bytes:
-        begin = (self._meta.transaction % 2) * self._meta.page_size + _DATABASES
-        return self._pread(begin, 2 * DATABASE_BYTES)
-
-    def _flags(self, database: int) -> tuple[int, int]:
-        return struct.unpack_from("<IH", self._databases, database * DATABASE_BYTES)
-
-    def _walk(self, tree: Database, used: NDArray[np.bool_]) -> Iterator[tuple[_Page, int]]:
+    def _walk(self, tree: Database, used: NDArray[np.bool_], tally: _Tally) -> Iterator[tuple[_Page, int]]:
         """Yield the nodes of all leaf pages, whose keys must rise."""
         level = [] if tree.root == NO_ROOT else [tree.root]
         last: bytes | None = None
@@ -175,6 +187,8 @@ class DataFile:
             for number in level:
                 self._take(number, 1, used)
                 page = self._read(number, _BRANCH if depth > 1 else _LEAF)
+                tally.branches += depth > 1
+                tally.leaves += depth == 1
                 for index in range(len(page.pointers)):
                     if depth > 1:
                         below.append(page.child(index))
@@ -183,18 +197,23 @@ class DataFile:
                     if last is not None and key <= last:
                         raise ValueError(f"page {number}: its keys are not in order")
                     last = key
+                    tally.entries += 1
                     yield page, index
             level = below
 
-    def _check_value(self, page: _Page, index: int, used: NDArray[np.bool_]) -> Place:
+    def _check_value(self, page: _Page, index: int, used: NDArray[np.bool_], tally: _Tally) -> Place:
         place = self._place(page, index)
         if page.head(index)[2] & _ON_OVERFLOW:
             size = self._meta.page_size
-            self._take(place.begin // size, _overflow_pages(place.nbytes, size), used)
+            pages = _overflow_pages(place.nbytes, size)
+            self._take(place.begin // size, pages, used)
+            tally.overflows += pages
         return place
 
-    def _free_pages(self, page: _Page, index: int, used: NDArray[np.bool_]) -> NDArray[np.int64]:
-        place = self._check_value(page, index, used)
+    def _free_pages(
+        self, page: _Page, index: int, used: NDArray[np.bool_], tally: _Tally
+    ) -> NDArray[np.int64]:
+        place = self._check_value(page, index, used, tally)
         if page.head(index)[3] != 8 or place.nbytes % 8 or not place.nbytes:
             raise ValueError("a list of free pages is of another kind")
         numbers = np.frombuffer(self._pread(place.begin, place.nbytes), "<i8")
@@ -215,7 +234,7 @@ class DataFile:
         content = self._pread(number * size, size)
         owner, _, flags, lower, upper = _PAGE.unpack_from(content)
         count = (lower - PAGE_HEADER) // 2
-        if owner != number or flags & _KINDS != kind or count < 1 or not lower <= upper <= size or lower & 1:
+        if owner != number or flags != kind or count < 1 or not lower <= upper <= size or lower & 1:
             raise ValueError(f"page {number} is not what the pages above it promise")
         pointers = struct.unpack_from(f"<{count}H", content, PAGE_HEADER)
         if min(pointers) < upper or max(pointers) + _NODE.size > size:
@@ -234,7 +253,7 @@ class DataFile:
         if not _FIRST_PAGE <= number <= self._meta.last_page:
             raise ValueError(f"page {page.number}: a value lies outside the file")
         owner, _, kind, count = _OVERFLOW_PAGE.unpack(self._pread(number * size, _OVERFLOW_PAGE.size))
-        if owner != number or kind & _KINDS != _OVERFLOW or count != _overflow_pages(nbytes, size):
+        if owner != number or kind != _OVERFLOW or count != _overflow_pages(nbytes, size):
             raise ValueError(f"page {number} does not begin a value of {nbytes:,} bytes")
         return Place(number * size + PAGE_HEADER, nbytes)
 
@@ -251,7 +270,7 @@ def _overflow_pages(nbytes: int, page_size: int) -> int:
 
 def _parse_meta(page: bytes, page_size: int) -> _Meta:
     magic, version, _, _ = _META.unpack_from(page, PAGE_HEADER)
-    if magic != MAGIC or version != 1 or not int.from_bytes(page[10:12], "little") & _META_PAGE:
+    if magic != MAGIC or version != 1 or int.from_bytes(page[10:12], "little") != _META_PAGE:
         raise ValueError(f"a meta page begins with {magic!r} and version {version}, as none does")
     free, main = (
         Database.parse(page[begin : begin + DATABASE_BYTES])
