@@ -1,4 +1,4 @@
-"""The contract of `StoreTests` over every store that there is."""
+"""The contract of `StoreTests`; LMDB and Redis have theirs beside what is special to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 
 from headrace.stores.base import Store
 from headrace.stores.folder.store import FolderStore
-from headrace.stores.lmdb import LmdbStore
 from headrace.stores.memory import MemoryStore
 from headrace.testing import StoreTests
 
@@ -57,11 +56,3 @@ class TestFolder(StoreTests):
     @pytest.fixture
     def damages(self, tmp_path: Path) -> Sequence[Callable[[], None]]:
         return [partial(spoil_files, tmp_path / "cache", spoil) for spoil in (flip, cut, empty)]
-
-
-class TestLmdb(StoreTests):
-    has_whole = False
-
-    @pytest.fixture
-    def make(self, tmp_path: Path) -> Callable[[int | None], Store]:
-        return lambda limit: LmdbStore(str(tmp_path / "cache"), limit)

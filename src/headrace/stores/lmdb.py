@@ -22,8 +22,9 @@ from typing import Any, TypeVar
 
 from headrace.errors import CacheError, MissingDependencyError, OptionError
 from headrace.stores.base import Layout, Verify
-from headrace.stores.claims import Claims
 from headrace.stores.file_locks import Lease, locked, read_leases
+from headrace.stores.folder.safety import check_owner
+from headrace.stores.leases import Leases
 from headrace.stores.lmdb_file import DataFile
 from headrace.stores.lmdb_writing import (
     COMPACT,
@@ -39,10 +40,8 @@ from headrace.stores.lmdb_writing import (
 from headrace.stores.memory import check_limit
 from headrace.stores.paged import NotKeptError, OnUnavailable, PagedTable, Placed, Rules, check_settings
 from headrace.stores.pages import Bytes, empty_page
-from headrace.stores.safety import check_folder
 
-_LOCK, _OPEN = "headrace.lock", "open"
-_MARK = b"headrace cache: lmdb 1\n"
+_LOCK, _OPEN, _LEASES = "headrace.lock", "open", "leases"
 _SLACK = 1 << 20  # bytes beyond the limit, for the tree, free pages and what a transaction replaces
 _GROWTH = 1 << 30  # by how much the file may grow in one transaction where there is no limit
 _LARGEST = (1 << 32) - 1  # bytes of a value, by LMDB's format
@@ -92,8 +91,7 @@ class LmdbStore:
         check_limit(self.limit, layout.largest)
         import_lmdb()
         folder = Path(os.path.abspath(self.path))
-        check_folder(folder)
-        _check_mark(folder)
+        _check_folder(folder)
         rules = Rules(str(self.path), self.limit, self.verify, self.on_unavailable)
         return PagedTable(layout, LmdbPages(folder, self.limit), rules)
 
@@ -104,7 +102,7 @@ class LmdbPages:
     def __init__(self, folder: Path, limit: int | None) -> None:
         """Take note of the folder; `begin` looks at it."""
         self._folder, self._limit = folder, limit
-        self._claims = Claims()
+        self._claims = Leases(folder / _LEASES)
         self._lease: Lease | None = None
         self._lock = threading.Lock()
         self._used: dict[str, int] = {}
@@ -170,14 +168,14 @@ class LmdbPages:
             if lease.process == os.getpid():
                 self._flush()
             lease.release()
+        self._claims.close()
 
     def _make(self) -> None:
         """Make the folder, and mark it as a cache before anything else lies in it."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _check_mark(self._folder):
-            with suppress(FileExistsError):
-                (self._folder / _LOCK).touch(0o600, exist_ok=False)
-                (self._folder / _LOCK).write_bytes(_MARK)
+        if not _check_folder(self._folder):
+            (self._folder / _LOCK).touch(0o600)
+            (self._folder / _LEASES).mkdir(0o700, exist_ok=True)
 
     def _read(self, key: str) -> Bytes | None:
         try:
@@ -253,30 +251,25 @@ class LmdbPages:
         self._is_sound = True
 
 
-def _check_mark(folder: Path) -> bool:
+def _check_folder(folder: Path) -> bool:
     """Tell whether a folder is marked as an LMDB cache; one that is empty or not there yet is not.
 
     Raises:
-        CacheError: It holds something else.
+        CacheError: Others may write to it, or it holds something else.
     """
     try:
-        found = (folder / _LOCK).read_bytes()
-    except FileNotFoundError:
-        names = os.listdir(folder) if folder.is_dir() else []
-        if names and _LOCK not in names:
-            raise CacheError(
-                f"{folder}: a cache needs a folder of its own, but this one holds {len(names)} other files, "
-                f"such as `{names[0]}`; name another folder"
-            ) from None
+        check_owner(folder.stat(), str(folder))
+        names = os.listdir(folder)
+    except CacheError:
+        raise
+    except OSError:  # not there, or out of reach; whoever uses it will be told
         return False
-    except OSError:  # out of reach; whoever uses it will be told
-        return False
-    if not _MARK.startswith(found):  # it is empty for a moment
+    if names and _LOCK not in names:
         raise CacheError(
-            f"{folder / _LOCK}: must hold {_MARK!r}, got {found[:40]!r}; this is no LMDB cache of this "
-            "version, so name another folder"
+            f"{folder}: a cache needs a folder of its own, but this one holds {len(names)} other files, such "
+            f"as `{names[0]}`; name another folder"
         )
-    return True
+    return bool(names)
 
 
 @contextmanager

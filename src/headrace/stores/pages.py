@@ -20,16 +20,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headrace.hashing.xxh3_kernels import hash_runs
 from headrace.sources.flatbuffers import FlatTable
 from headrace.stores.base import FORMAT_VERSION, Columns
-
-Bytes = NDArray[np.uint8]
+from headrace.stores.checksums import Bytes, checksum
 
 _MAGIC = b"HRpage\r\n"
 _HEAD = struct.Struct("<8sIIQ")  # magic, version, bytes of the header, bytes of the page
+_CHECKSUM = struct.Struct("<QQ")
 _MAC_BYTES = 24
-_PREFIX = _HEAD.size + 16 + _MAC_BYTES
+_PREFIX = _HEAD.size + _CHECKSUM.size + _MAC_BYTES
 _ALIGNMENT = 64
 _MOST_HEADER = 1 << 24
 _ARROW = "arrow"
@@ -91,7 +90,7 @@ def to_page(columns: Columns, key: str, secret: bytes | None = None) -> Bytes:
     page[: len(head)] = np.frombuffer(head, np.uint8)
     mac = bytes(_MAC_BYTES) if secret is None else _mac(page, key, secret)
     page[_PREFIX - _MAC_BYTES : _PREFIX] = np.frombuffer(mac, np.uint8)
-    page[len(head) : len(head) + 16] = np.frombuffer(_checksum(page), np.uint8)
+    page[len(head) : len(head) + _CHECKSUM.size] = np.frombuffer(_checksum(page), np.uint8)
     return page
 
 
@@ -116,7 +115,7 @@ def from_page(page: Any, key: str, secret: bytes | None = None, check: bool = Tr
         data[_PREFIX - _MAC_BYTES : _PREFIX].tobytes(), _mac(data, key, secret)
     ):
         raise ValueError("its MAC was not made with this key")
-    if check and data[_HEAD.size : _HEAD.size + 16].tobytes() != _checksum(data):
+    if check and data[_HEAD.size : _HEAD.size + _CHECKSUM.size].tobytes() != _checksum(data):
         raise ValueError("its checksum is another one")
     listed = _read_header(data, header, key)
     data = data.view()
@@ -233,10 +232,7 @@ def _refuse_compressed(batch: FlatTable | None) -> None:
 
 def _checksum(page: Bytes) -> bytes:
     """Hash all bytes but those of the checksum itself."""
-    offsets = np.array([_HEAD.size + 16, len(page)], np.int64)
-    body = hash_runs(page, offsets, 0).tobytes()
-    outer = np.frombuffer(page[: _HEAD.size].tobytes() + body, np.uint8)
-    return hash_runs(outer, np.array([0, len(outer)], np.int64), 0).tobytes()
+    return _CHECKSUM.pack(*checksum([page[: _HEAD.size], page[_HEAD.size + _CHECKSUM.size :]]))
 
 
 def _mac(page: Bytes, key: str, secret: bytes) -> bytes:
