@@ -91,3 +91,46 @@ def test_mixing_is_ordered(shards: Path) -> None:
     assert told == sorted(told)
     assert told[0] == 0
     assert told[-1] == 1
+
+
+def test_what_a_global_shuffle_costs_is_told_with_its_remedy(
+    shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row groups that are decoded over and over call for a cache; once it is whole, nothing is decoded."""
+    monkeypatch.setattr("headrace.planning.plan._RUN_BYTES", 1 << 16)
+    dataset = hr.open(shards)
+    uncached = dataset.loader(100, shuffle="global", output="numpy").explain()
+    loader = dataset.cache("memory").loader(100, shuffle="global", output="numpy")
+    cold = loader.explain()
+    for _ in loader:
+        pass
+    warm = loader.explain()
+
+    assert uncached.rows_from == "row groups"
+    assert uncached.read_amplification > 1
+    assert "ds.cache(" in uncached.advice[0]
+    assert cold.rows_from == "row groups, cached"
+    assert cold.read_amplification == 1
+    assert "fills the cache" in cold.advice[0]
+    assert warm.rows_from == "cached arrays"
+    assert warm.read_amplification == 0
+    assert not any("cache" in line for line in warm.advice)
+    assert warm.mixing == 1
+
+
+def test_a_limit_that_leaves_row_groups_out_is_told(shards: Path) -> None:
+    """A cache that cannot hold all says so, since every epoch decodes the rest."""
+    dataset = hr.open(shards)
+    told = dataset.cache("memory", limit=64_000).loader(100, output="numpy").explain()
+    assert "raise `limit`" in told.advice[0]
+
+
+def test_arrays_in_memory_are_not_decoded() -> None:
+    """What lies in memory is gathered from there in any order, and takes the memory of batches alone."""
+    arrays = {"x": np.zeros((200_000, 50), np.float32)}
+    told = hr.from_arrays(arrays).loader(100, shuffle="global", output="numpy", threads=2).explain()
+
+    assert told.rows_from == "arrays in memory"
+    assert told.read_amplification == 0
+    assert told.peak_memory < 5_000_000
+    assert told.advice == ()

@@ -172,6 +172,12 @@ class CachedRecipe(Recipe):
         return Whole(arrays, None if self.selection is None else self.selection.set, entries)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the store shows all rows as arrays, as far as this process has opened it already."""
+        opened = self._own_door.opened
+        return opened is not None and opened.table.whole() is not None
+
+    @property
     def layout(self) -> Layout:
         """The entries, in the order of the data."""
         return self._opened.layout

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from headrace.execution.cached import CachedRecipe
 from headrace.execution.recipe import Recipe
 from headrace.execution.stream import room_ahead
+from headrace.execution.whole import find_in_memory
 from headrace.execution.workshop import StreamOptions
 from headrace.planning.plan import Plan
 from headrace.planning.world import World
@@ -23,6 +25,11 @@ _PLAN_BYTES = 24  # a planned row: its row, its step, its slot
 _GOOD_SHARE = 0.1
 _STEPS_TRIED = 64
 _TEXT_BYTES = 32
+_TASK_ROWS = 1 << 12  # rows of small batches that a thread gathers at a time
+
+_ROW_GROUPS, _CACHED_GROUPS = "row groups", "row groups, cached"
+_CACHED_ARRAYS, _MEMORY = "cached arrays", "arrays in memory"
+_GATHERED = (_CACHED_ARRAYS, _MEMORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +43,17 @@ class Explanation:
         world_size: How many ranks.
         row_groups: How many row groups the data set has.
         shuffle: The order and its settings.
-        read_amplification: How often a row group is decoded in an epoch, over all ranks.
+        rows_from: Where batches take their rows from: `"row groups"`, `"row groups, cached"` where a cache is
+            to be filled or has them one by one, `"cached arrays"` or `"arrays in memory"`.
+        read_amplification: How often a row group is decoded in an epoch, over all ranks: never where rows
+            come from arrays, and once in the epoch that fills a cache.
         open_row_groups: Row groups that one rank mixes at a time.
         mixing: Share of all samples that a sample can meet in its batch: 1.0 is a perfect
             shuffle, 0.0 none.
         row_bytes: Bytes of one delivered sample.
         peak_memory: Bytes that the loader will hold at its fullest, beyond what the process held
-            before it, for a consumer that keeps no batches.
+            before it, for a consumer that keeps no batches. Pages of a mapped cache do not count, as the
+            system takes them back when it needs them.
         advice: What to change.
     """
 
@@ -52,6 +63,7 @@ class Explanation:
     world_size: int
     row_groups: int
     shuffle: str
+    rows_from: str
     read_amplification: float
     open_row_groups: float
     mixing: float
@@ -79,7 +91,8 @@ def explain(recipe: Recipe, plan: Plan, world: World, options: StreamOptions) ->
     counts = plan.samples.counts(manifest.starts)
     groups = max(int(np.count_nonzero(counts)), 1)
     open_groups = min(order.open_samples / max(plan.count, 1), 1.0) * groups
-    amplification = _amplification(plan, world) * order.passes
+    rows_from = _rows_from(recipe)
+    amplification = _decodings(rows_from, _amplification(plan, world) * order.passes)
     mixing = (
         0.0 if order.name == "source" else 1.0 if order.name == "global" else min(open_groups / groups, 1.0)
     )
@@ -91,13 +104,34 @@ def explain(recipe: Recipe, plan: Plan, world: World, options: StreamOptions) ->
         world_size=world.size,
         row_groups=len(manifest),
         shuffle=order.name,
+        rows_from=rows_from,
         read_amplification=amplification,
         open_row_groups=open_groups / world.size,
         mixing=mixing,
         row_bytes=row_bytes,
-        peak_memory=_peak_memory(recipe, plan, world, options, row_bytes),
-        advice=(*_advice(mixing, amplification, order.passes, order.name, groups), *_notes(recipe)),
+        peak_memory=_batches_memory(plan, world, options, row_bytes)
+        if rows_from in _GATHERED
+        else _peak_memory(recipe, plan, world, options, row_bytes),
+        advice=(
+            *_advice_on_reads(
+                recipe, rows_from, order.passes, amplification, row_bytes * plan.samples.set.count
+            ),
+            *_advice_on_mixing(mixing, order.name, groups),
+            *_notes(recipe),
+        ),
     )
+
+
+def _rows_from(recipe: Recipe) -> str:
+    """Where batches take their rows from, as far as a store shows that has been opened already."""
+    if isinstance(recipe, CachedRecipe):
+        return _CACHED_ARRAYS if recipe.is_whole else _CACHED_GROUPS
+    return _ROW_GROUPS if find_in_memory(recipe) is None else _MEMORY
+
+
+def _decodings(rows_from: str, amplification: float) -> float:
+    """How often a row group is decoded, if it were so often by reads alone."""
+    return 0.0 if rows_from in _GATHERED else 1.0 if rows_from == _CACHED_GROUPS else amplification
 
 
 def _amplification(plan: Plan, world: World) -> float:
@@ -117,6 +151,13 @@ def _amplification(plan: Plan, world: World) -> float:
         last = np.searchsorted(ends, edges[1:] - 1, side="right")
         touched |= (np.arange(lanes) >= first[:, None]) & (np.arange(lanes) <= last[:, None])
     return max(float(touched.sum()) / lanes, 1.0)
+
+
+def _batches_memory(plan: Plan, world: World, options: StreamOptions, row_bytes: int) -> int:
+    """The batches that are prepared ahead, one under way in each thread, and the consumer's own."""
+    batch = plan.batch_size(0, world) if plan.steps(world) else 0
+    ahead = max(options.ahead * batch, _TASK_ROWS) if options.threads else 0
+    return (ahead + max(batch, _TASK_ROWS) * (options.threads + 1)) * row_bytes
 
 
 def _peak_memory(recipe: Recipe, plan: Plan, world: World, options: StreamOptions, row_bytes: int) -> int:
@@ -169,23 +210,40 @@ def _width(kind: pa.DataType) -> int:
         return _TEXT_BYTES
 
 
-def _advice(mixing: float, amplification: float, passes: int, order: str, groups: int) -> list[str]:
-    advice: list[str] = []
-    if passes > 1:
-        advice.append(
-            f'shuffle="global" decodes each row group {passes} times an epoch; shuffle=True decodes it once'
-        )
-    elif amplification > 1:
-        advice.append(
+def _advice_on_reads(
+    recipe: Recipe, rows_from: str, passes: int, amplification: float, nbytes: int
+) -> list[str]:
+    if rows_from == _CACHED_GROUPS:
+        limit = None if recipe.cache is None else recipe.cache.limit
+        if limit is not None and limit < nbytes:
+            return [
+                f"the cache may keep {limit:,} of {nbytes:,} bytes, so the other row groups are decoded in "
+                "every epoch; raise `limit`"
+            ]
+        return [
+            "the first epoch fills the cache, as far as it is not filled yet; `ds.materialize()` does so "
+            "beforehand"
+        ]
+    if rows_from == _ROW_GROUPS and passes > 1:
+        return [
+            f'shuffle="global" decodes each row group {passes} times an epoch; `ds.cache(...)` decodes it '
+            "once and takes all later epochs from arrays, and shuffle=True decodes it once an epoch"
+        ]
+    if rows_from == _ROW_GROUPS and amplification > 1:
+        return [
             f"ranks share row groups, so each is decoded {amplification:.2f} times; choose lanes in "
             "`hr.BlockShuffle(lanes=...)` that are a multiple of the world size and divide the global batch"
-        )
+        ]
+    return []
+
+
+def _advice_on_mixing(mixing: float, order: str, groups: int) -> list[str]:
     if order.startswith("block") and groups > 1 and mixing < _GOOD_SHARE:
-        advice.append(
+        return [
             f"a sample meets {mixing:.0%} of the others; a larger `hr.BlockShuffle(window=...)` mixes more "
             "and takes more memory"
-        )
-    return advice
+        ]
+    return []
 
 
 def _notes(recipe: Recipe) -> tuple[str, ...]:
