@@ -31,7 +31,7 @@ format: $(STAMP) ## Format the code and mend what can be mended safely.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure streams, arrays, selections, indexes, components and duplicates at full size; takes half an hour.
+bench: $(STAMP) ## Measure streams, arrays, selections, indexes, components, duplicates and caches at full size; takes half an hour.
 	$(BIN)/python benchmarks/stream_parquet.py
 	$(BIN)/python benchmarks/arrays.py
 	$(BIN)/python benchmarks/indexes.py
@@ -39,6 +39,8 @@ bench: $(STAMP) ## Measure streams, arrays, selections, indexes, components and 
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/reduce.py
 	$(BIN)/python benchmarks/dedup.py
+	$(BIN)/python benchmarks/cached.py
+	$(BIN)/python benchmarks/cached.py --images
 
 bench-short: $(STAMP) ## Measure all on little data.
 	$(BIN)/python benchmarks/stream_parquet.py --short
@@ -48,6 +50,8 @@ bench-short: $(STAMP) ## Measure all on little data.
 	$(BIN)/python benchmarks/prepare.py --short
 	$(BIN)/python benchmarks/reduce.py --short
 	$(BIN)/python benchmarks/dedup.py --short
+	$(BIN)/python benchmarks/cached.py --short
+	$(BIN)/python benchmarks/cached.py --images --short
 
 soak: $(STAMP) ## Run the tests marked slow.
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -1,8 +1,8 @@
 """How fast a full cache becomes batches in a full random order: gathers from memory, beside what limits them.
 
 The data is `criteo_like`, by default 6 million rows of 13 float32 and 26 int64 columns, packed into two
-arrays and cached in a folder; `shuffle="global"`, batches of 4,096 rows as two torch tensors. With `--images` it is
-200,000 images of shape [3, 64, 64]. Measured are headrace, through its public names only, and
+arrays and cached in a folder; `shuffle="global"`, batches of 4,096 rows as two torch tensors. With `--images`
+it is 200,000 images of shape [3, 64, 64]. Measured are headrace, through its public names only, and
 
 - `gather_limit`: two threads of compiled code that copy the same rows from the cache's own files to buffers
   that are used again, in an order that is known beforehand; a loader on two threads cannot pass it;

@@ -29,7 +29,7 @@ FEW_ROWS = 200_000  # HF datasets takes some 0.2 ms a row
 
 def map_arrays(cache: Path) -> Arrays:
     """The cache's arrays as anybody could open them."""
-    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(cache.rglob("*.npy"))}
+    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(cache.rglob("[0-9]*-*.npy"))}
 
 
 def random_orders(rows: int, batch: int) -> Iterator[list[np.ndarray]]:

@@ -101,3 +101,16 @@ def test_finding_duplicates_is_measured(tmp_path: Path) -> None:
     assert near["recall"] > 0.9
     assert found["short texts"][0]["headrace"]["precision"] == 1.0
     assert "/polars" in printed
+
+
+def test_full_caches_are_measured(tmp_path: Path) -> None:
+    """The short form fills a cache and lets headrace take turns with the gather of the same files."""
+    out = tmp_path / "out.json"
+    chosen = ["--variants", "int32", "--cases", "gather_limit", "index_select", "headrace"]
+    printed = measure(tmp_path, "cached.py", "--data", tmp_path / "data", *chosen, "--json", out)
+
+    found = json.loads(out.read_text())["results"]["int32"]
+    assert found["rows"] == 60_000
+    assert found["cache_bytes"] > 60_000 * (13 + 26) * 4
+    assert {turn["case"] for turn in found["turns"]} == {"gather_limit", "index_select", "headrace"}
+    assert "first batch of a later epoch" in printed
