@@ -109,7 +109,7 @@ def prepare(kind: str, arguments: argparse.Namespace) -> tuple[Path, Path]:
 
 def measure_kind(kind: str, source: Path, cache: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    for name in ("plain", "build", "start", "turns"):
+    for name in ("build", "start", "turns"):
         print(f"{kind}: {name}", file=sys.stderr, flush=True)
         values, others = measure.run_child(
             [
