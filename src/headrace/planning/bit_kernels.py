@@ -113,9 +113,18 @@ def find_ids(words: Any, out: Any) -> None:
 @njit(types.void(_WORDS, _IDS, _IDS, _OUT), nogil=True, cache=True)
 def select(words: Any, before: Any, indices: Any, out: Any) -> None:
     """Write the id of the indices[i]-th set bit."""
+    blocks, total = before.size - 1, before[before.size - 1]
+    share = blocks / max(total, 1)
     for place in range(indices.size):
         index = indices[place]
-        low, high = 0, before.size - 1
+        # Where bits are set evenly the first guess is nearly right; else the steps from there double.
+        low, reach = min(np.int64(index * share), blocks - 1), 1
+        while before[low] > index:
+            low, reach = max(low - reach, 0), reach * 2
+        high = min(low + reach, blocks)
+        while before[high] <= index:
+            low, reach = high, reach * 2
+            high = min(low + reach, blocks)
         while high - low > 1:
             middle = (low + high) >> 1
             if before[middle] <= index:
@@ -129,10 +138,16 @@ def select(words: Any, before: Any, indices: Any, out: Any) -> None:
                 break
             rest -= here
             position += 1
-        word = words[position]
+        word, first = words[position], position * 64
+        for half in (32, 16, 8):
+            below = count_bits(word & ((_ONE << np.uint64(half)) - _ONE))
+            if rest >= below:
+                rest -= below
+                word >>= np.uint64(half)
+                first += half
         for _ in range(rest):
             word &= word - _ONE
-        out[place] = position * 64 + count_bits((word & (~word + _ONE)) - _ONE)
+        out[place] = first + count_bits((word & (~word + _ONE)) - _ONE)
 
 
 @njit(types.void(_WORDS, _IDS, _IDS, _OUT), nogil=True, cache=True)
