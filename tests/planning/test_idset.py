@@ -124,3 +124,20 @@ def test_all_is_all_however_it_was_made() -> None:
     """Every id, given one by one, is the same selection as none given."""
     assert Selection.of(range(7), 7).fingerprint == Selection(7).fingerprint
     assert (Selection.of([1, 2], 4) | Selection.of([0, 3], 4)).fingerprint == Selection(4).fingerprint
+
+
+@pytest.mark.parametrize("spread", ["rising", "falling", "second half", "first third"])
+def test_ids_are_found_among_bits_however_they_are_spread(spread: str) -> None:
+    """Sets whose ids crowd at one end are looked up as surely as even ones."""
+    total = 150_000
+    share = {
+        "rising": np.linspace(0, 1, total) ** 5,
+        "falling": np.linspace(1, 0, total) ** 5,
+        "second half": np.where(np.arange(total) < total // 2, 0, 0.4),
+        "first third": np.where(np.arange(total) > total // 3, 0, 0.7),
+    }[spread]
+    expected = np.flatnonzero(np.random.default_rng(0).random(total) < share)
+    ids = IdSet.of_ids(expected, total)
+
+    assert np.array_equal(ids.at(np.arange(len(expected))), expected)
+    assert np.array_equal(ids.rank(expected), np.arange(len(expected)))
