@@ -108,6 +108,10 @@ if TYPE_CHECKING:
     from headrace.sources.parquet import ParquetOptions
     from headrace.sources.shard_cache import ShardCache
     from headrace.sources.tfrecord import TfRecordOptions
+    from headrace.stores.folder.store import FolderStore
+    from headrace.stores.lmdb import LmdbStore
+    from headrace.stores.memory import MemoryStore
+    from headrace.stores.redis import RedisStore
 
 
 _MODULES = {
@@ -193,6 +197,10 @@ _MODULES = {
     "sources.parquet": ("ParquetOptions",),
     "sources.shard_cache": ("ShardCache",),
     "sources.tfrecord": ("TfRecordOptions",),
+    "stores.folder.store": ("FolderStore",),
+    "stores.lmdb": ("LmdbStore",),
+    "stores.memory": ("MemoryStore",),
+    "stores.redis": ("RedisStore",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 _OWN_NAMES = {"open": "open_dataset"}  # `open` would hide the builtin in its own module
@@ -234,6 +242,7 @@ __all__ = [
     "FingerprintError",
     "FixInconsistent",
     "Fold",
+    "FolderStore",
     "Folds",
     "FunctionStep",
     "HashEncoder",
@@ -248,11 +257,13 @@ __all__ = [
     "Lag",
     "LinearDiscriminantAnalysis",
     "LmdbOptions",
+    "LmdbStore",
     "Loader",
     "Log",
     "Manifest",
     "MaxAbsScaler",
     "MemoryLimitError",
+    "MemoryStore",
     "MinHash",
     "MinMaxScaler",
     "MissingDependencyError",
@@ -275,6 +286,7 @@ __all__ = [
     "Processes",
     "QuantileTransformer",
     "Ragged",
+    "RedisStore",
     "RegexReplace",
     "Replace",
     "RobustScaler",

@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from cached_data import DATA, chosen, hash_of, packed, plain, write_shards
+from cached_data import DATA, chosen, hash_of, packed, plain, without_nulls, write_shards
+from redis_server import RedisServer
 
 import headrace as hr
 from headrace.stores.memory import MemoryStore
 from headrace.testing import Fail, FaultySource, LoaderTests
 
-STORES = ["memory", "folder", "lmdb"]
 SHUFFLES = [False, True, "global"]
 
 
@@ -34,10 +35,36 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shards(tmp_path_factory.mktemp("data") / "shards")
 
 
-def place(kind: str, folder: Path) -> str:
-    """Name a store of some kind."""
-    places = {"memory": "memory", "folder": str(folder / "cache"), "lmdb": f"lmdb://{folder / 'lmdb'}"}
-    return places[kind]
+@dataclass
+class Place:
+    """Where stores of one kind can be, empty at the beginning of a test."""
+
+    kind: str
+    folder: Path
+    url: str
+    databases: dict[str, int] = field(default_factory=dict[str, int])
+
+    def __call__(self, name: str = "cache") -> str:
+        """Name a store; another name, another store."""
+        if self.kind == "redis":
+            return f"{self.url.removesuffix('0')}{self.databases.setdefault(name, len(self.databases))}"
+        places = {
+            "memory": "memory",
+            "folder": str(self.folder / name),
+            "lmdb": f"lmdb://{self.folder / name}",
+        }
+        return places[self.kind]
+
+    def shared(self) -> Any:
+        """What data sets that are made apart from each other can share."""
+        return MemoryStore() if self.kind == "memory" else self()
+
+
+@pytest.fixture(params=["memory", "folder", "lmdb", "redis"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A place for each kind of store."""
+    is_server = request.param == "redis"
+    return Place(request.param, tmp_path, request.getfixturevalue("redis_server").url if is_server else "")
 
 
 def stream(ds: hr.Dataset, epochs: int = 2, **options: Any) -> list[list[str]]:
@@ -52,12 +79,11 @@ def counted(loader: hr.Loader, *names: str) -> tuple[int, ...]:
     return tuple(stats[f"cache_{name}"] for name in names)
 
 
-@pytest.mark.parametrize("kind", STORES)
 @pytest.mark.parametrize("name", list(DATA))
-def test_cold_and_warm(name: str, kind: str, data: Path, tmp_path: Path) -> None:
+def test_cold_and_warm(name: str, place: Place, data: Path) -> None:
     """In every order and at every tail, whatever is done to the samples, by whichever loader comes first."""
     bare = DATA[name](data)
-    cached = bare.cache(place(kind, tmp_path))
+    cached = bare.cache(place())
     for shuffle in SHUFFLES:
         for tail in ("keep", "pad") if shuffle == "global" else ("keep",):
             options = {"shuffle": shuffle, "tail": tail}
@@ -71,31 +97,29 @@ def test_cold_and_warm(name: str, kind: str, data: Path, tmp_path: Path) -> None
     assert hash_of([cached.take(ids).columns]) == hash_of([bare.take(ids).columns])
 
 
-@pytest.mark.parametrize("kind", STORES)
-def test_each_row_group_is_prepared_once(kind: str, data: Path, tmp_path: Path) -> None:
+def test_each_row_group_is_prepared_once(place: Place, data: Path) -> None:
     """Over epochs, orders and loaders; a loader that comes later, in another process, prepares nothing."""
     source = FaultySource(packed(data).recipe.source, {})
-    cached = hr.Dataset.of(source).pack(x=["x", "y"]).cache(place(kind, tmp_path))
+    cached = hr.Dataset.of(source).pack(x=["x", "y"]).cache(place())
     for shuffle in SHUFFLES:
         stream(cached, shuffle=shuffle)
     assert set(source.reads.values()) == {1}
 
     copied = pickle.loads(pickle.dumps(cached))
     assert stream(copied) == stream(cached)
-    if kind != "memory":
+    if place.kind != "memory":
         with copied.loader(6, output="numpy") as loader:
             list(loader)
             assert counted(loader, "misses") == (0,)
 
 
-@pytest.mark.parametrize("kind", STORES)
 @pytest.mark.parametrize("name", ["packed", "plain"])
-def test_a_limit_below_the_whole(name: str, kind: str, tmp_path: Path) -> None:
+def test_a_limit_below_the_whole(name: str, place: Place, tmp_path: Path) -> None:
     """What does not fit is prepared again in each epoch, and every batch is right."""
     bare = DATA[name](write_shards(tmp_path / "shards", ([400] * 8, [100] * 4)))
     nbytes = bare.cache("memory").materialize().nbytes
     for share in (0.4, 0.75):
-        cached = bare.cache(place(kind, tmp_path / str(share)), limit=int(nbytes * share))
+        cached = bare.cache(place(str(share)), limit=int(nbytes * share))
         for shuffle in SHUFFLES:
             options: dict[str, Any] = {"shuffle": shuffle, "batch_size": 250}
             assert stream(cached, **options) == stream(bare, **options)
@@ -104,13 +128,12 @@ def test_a_limit_below_the_whole(name: str, kind: str, tmp_path: Path) -> None:
             assert (0,) < counted(loader, "misses") < (12,)
 
 
-@pytest.mark.parametrize("kind", STORES)
-def test_a_limit_below_one_row_group_is_refused(kind: str, data: Path, tmp_path: Path) -> None:
+def test_a_limit_below_one_row_group_is_refused(place: Place, data: Path) -> None:
     """When the cache is asked for, before anything is read."""
     with pytest.raises(hr.OptionError, match=r"`limit` must hold one prepared row group.*11|limit"):
-        packed(data).cache(place(kind, tmp_path), limit=100)
+        packed(data).cache(place(), limit=100)
     with pytest.raises(hr.OptionError, match="limit"):  # text and lists tell their size with the first entry
-        list(plain(data).cache(place(kind, tmp_path), limit=100).loader(6, output="numpy"))
+        list(plain(data).cache(place(), limit=100).loader(6, output="numpy"))
 
 
 def edit(path: Path, old: bytes, new: bytes) -> None:
@@ -124,24 +147,22 @@ def edit(path: Path, old: bytes, new: bytes) -> None:
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 
-@pytest.mark.parametrize("kind", STORES)
-def test_an_edited_source_never_yields_old_rows(kind: str, tmp_path: Path) -> None:
+def test_an_edited_source_never_yields_old_rows(place: Place, tmp_path: Path) -> None:
     """The loader that was open is told, a new one has the new rows; old bytes bring the old rows back."""
-    path, store = tmp_path / "a.parquet", place(kind, tmp_path)
+    path, store = tmp_path / "a.parquet", place.shared()
     options: Any = {"compression": "none", "use_dictionary": False, "write_statistics": False}
     values = np.arange(1000, 1400)
     pq.write_table(pa.table({"x": values}), path, row_group_size=100, **options)
-    memory = MemoryStore() if kind == "memory" else store
 
     def open_cached() -> hr.Loader:
-        return hr.open(path).cache(memory).loader(32, output="numpy")
+        return hr.open(path).cache(store).loader(32, output="numpy")
 
     def rows(loader: hr.Loader) -> list[int]:
         return np.concatenate([batch["x"] for batch in loader]).tolist()
 
     with open_cached() as before:
         assert rows(before) == rows(before) == values.tolist()
-        taken = hr.open(path).cache(memory)
+        taken = hr.open(path).cache(store)
         assert taken.take([7])["x"].tolist() == [1007]
         edit(path, (1007).to_bytes(8, "little"), (5555).to_bytes(8, "little"))
         for use in (lambda: next(iter(before)), lambda: before.batch(0), lambda: taken.take([7])):
@@ -156,11 +177,10 @@ def test_an_edited_source_never_yields_old_rows(kind: str, tmp_path: Path) -> No
         assert counted(again, "misses") == (0,)
 
 
-@pytest.mark.parametrize("kind", STORES)
-def test_positions_do_not_know_of_caches(kind: str, data: Path, tmp_path: Path) -> None:
+def test_positions_do_not_know_of_caches(place: Place, data: Path) -> None:
     """A state that was saved with a cache is loaded without one, and the other way round."""
     bare = packed(data)
-    cached = bare.cache(place(kind, tmp_path))
+    cached = bare.cache(place())
     assert cached.fingerprint == bare.fingerprint
     options: Any = {"shuffle": True, "output": "numpy", "with_ids": True}
     expected = stream(bare, shuffle=True, seed=0)
@@ -172,13 +192,12 @@ def test_positions_do_not_know_of_caches(kind: str, data: Path, tmp_path: Path) 
             assert hash_of(resumed) == expected[1]
 
 
-@pytest.mark.parametrize("kind", STORES)
-def test_every_way_to_samples_agrees(kind: str, data: Path, tmp_path: Path) -> None:
+def test_every_way_to_samples_agrees(place: Place, data: Path) -> None:
     """`batch`, `take`, torch's map and the workers of a DataLoader deliver what they do without a cache."""
     from torch.utils.data import DataLoader
 
     bare = plain(data).pack(x=["x", "y"], label="label")  # without Polars, which does not survive a fork
-    cached = bare.cache(place(kind, tmp_path))
+    cached = bare.cache(place())
     results: list[list[list[str]]] = []
     for ds in (bare, cached, cached):
         loader = ds.loader(6, shuffle=True, with_ids=True)
@@ -195,12 +214,11 @@ def test_every_way_to_samples_agrees(kind: str, data: Path, tmp_path: Path) -> N
     assert results[1:] == results[:1] * 2
 
 
-@pytest.mark.parametrize("kind", STORES)
-def test_samples_that_cannot_be_read(kind: str, data: Path, tmp_path: Path) -> None:
+def test_samples_that_cannot_be_read(place: Place, data: Path) -> None:
     """They are left out and counted as without a cache, in every epoch, and nothing of them is kept."""
     source = plain(data).recipe.source
     faulty = hr.Dataset.of(FaultySource(source, {5: [Fail("no disk")]})).select(["x", "y"])
-    cached, options = faulty.cache(place(kind, tmp_path)), {"output": "numpy", "on_error": "skip"}
+    cached, options = faulty.cache(place()), {"output": "numpy", "on_error": "skip"}
     with cached.loader(6, **options) as loader, faulty.loader(6, **options) as bare:
         for _ in range(2):
             assert hash_of(loader) == hash_of(bare)
@@ -210,9 +228,9 @@ def test_samples_that_cannot_be_read(kind: str, data: Path, tmp_path: Path) -> N
     with cached.loader(6, output="numpy") as loader, pytest.raises(hr.SourceError, match="no disk"):
         list(loader)
 
-    assert hash_of(
-        hr.Dataset.of(source).select(["x", "y"]).cache(place(kind, tmp_path)).loader(6)
-    ) == hash_of(hr.Dataset.of(source).select(["x", "y"]).loader(6))
+    assert hash_of(hr.Dataset.of(source).select(["x", "y"]).cache(place()).loader(6)) == hash_of(
+        hr.Dataset.of(source).select(["x", "y"]).loader(6)
+    )
 
 
 def scaled(data: Path, factor: object, **options: Any) -> hr.Dataset:
@@ -222,10 +240,9 @@ def scaled(data: Path, factor: object, **options: Any) -> hr.Dataset:
     return plain(data).select(["x", "y"]).map(scale, **options)
 
 
-@pytest.mark.parametrize("kind", STORES)
-def test_functions_enter_by_what_they_close_over(kind: str, data: Path, tmp_path: Path) -> None:
+def test_functions_enter_by_what_they_close_over(place: Place, data: Path) -> None:
     """Another value, another entry; the same value, the same; `version` stands for what has no value."""
-    store = MemoryStore() if kind == "memory" else place(kind, tmp_path)
+    store = place.shared()
 
     def misses(ds: hr.Dataset, factor: float) -> int:
         with ds.cache(store).loader(38, output="numpy") as loader:
@@ -336,3 +353,9 @@ class TestLmdb(CachedTests):
     @staticmethod
     def dataset(data: Path, tmp_path_factory: pytest.TempPathFactory) -> hr.Dataset:
         return packed(data).cache(f"lmdb://{tmp_path_factory.mktemp('lmdb') / 'cache'}")
+
+
+class TestRedis(CachedTests):
+    @pytest.fixture
+    def dataset(self, data: Path, one_redis_server: RedisServer) -> hr.Dataset:
+        return without_nulls(data).cache(one_redis_server.url)

@@ -16,12 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from headrace.errors import CacheError, MissingDependencyError, OptionError
 from headrace.stores.base import Layout, Verify
+from headrace.stores.digests import FileDigests
 from headrace.stores.file_locks import Lease, locked, read_leases
 from headrace.stores.folder.safety import check_owner
 from headrace.stores.leases import Leases
@@ -63,6 +64,7 @@ class LmdbStore:
         limit: Bytes of entries that may be kept; the file takes at most 1 MiB more. None for no limit.
         verify: When an entry is held against its checksum: at its first use in a process, at each, or never.
         on_unavailable: Whether to warn once and go on without the store where it fails, or to raise.
+        digests: What this process knows of sources' files.
 
     Example:
         >>> LmdbStore("cache.lmdb", limit=1 << 30).limit
@@ -73,6 +75,7 @@ class LmdbStore:
     limit: int | None = None
     verify: Verify = "first"
     on_unavailable: OnUnavailable = "warn"
+    digests: FileDigests = field(default_factory=FileDigests, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_settings(self.limit, self.verify, self.on_unavailable)

@@ -21,6 +21,7 @@ import numpy as np
 
 from headrace.errors import CacheError, MissingDependencyError, OptionError
 from headrace.stores.base import FORMAT_VERSION, Layout
+from headrace.stores.digests import FileDigests
 from headrace.stores.memory import check_limit
 from headrace.stores.paged import NotKeptError, OnUnavailable, PagedTable, Placed, Rules, check_settings
 from headrace.stores.pages import Bytes
@@ -53,6 +54,7 @@ class RedisStore:
             can write to the server could otherwise choose the rows that are delivered.
         on_unavailable: Whether to warn once and go on without the store where it fails, or to raise.
         timeout: Seconds after which an answer that does not come counts as an outage.
+        digests: What this process knows of sources' files.
 
     Example:
         >>> RedisStore("redis://me:secret@example.org:6379/0", limit=1 << 30)
@@ -64,6 +66,7 @@ class RedisStore:
     key: bytes | None = field(default=None, repr=False)
     on_unavailable: OnUnavailable = "warn"
     timeout: float = 5.0
+    digests: FileDigests = field(default_factory=FileDigests, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_settings(self.limit, "first", self.on_unavailable)
