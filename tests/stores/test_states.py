@@ -8,13 +8,13 @@ import pickle
 import shutil
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -359,3 +359,27 @@ class TestRedis(CachedTests):
     @pytest.fixture
     def dataset(self, data: Path, one_redis_server: RedisServer) -> hr.Dataset:
         return without_nulls(data).cache(one_redis_server.url)
+
+
+def test_like_named_columns_of_one_file_lie_apart(tmp_path: Path) -> None:
+    """What a column is called does not tell which of a file's values, or which file, it stands for."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for group, begin in (("g", 0), ("h", 100)):
+            file[f"{group}/plain"] = np.arange(begin, begin + 4)
+            layout = h5py.VirtualLayout((4,), "i8")
+            layout[:] = h5py.VirtualSource(".", f"/{group}/plain", (4,))
+            file.create_group(f"{group}2").create_virtual_dataset("plain", layout)
+    for name, content in (("f", b"abcd"), ("g", b"wxyz")):
+        (tmp_path / f"{name}-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x04" + content)
+    store = hr.MemoryStore()
+
+    def first(path: str, options: Any, column: str) -> int:
+        ds = hr.open(tmp_path / path, options=options).pack(x=column).cache(store)
+        return int(ds.take([0])["x"][0])
+
+    groups = [first("a.h5", hr.Hdf5Options(group=f"/{group}"), "plain") for group in ("g", "h", "g2", "h2")]
+    assert groups == [0, 100, 0, 100]
+    names = ("f-idx1-ubyte", "g-idx1-ubyte")
+    for column, other in (("a", "b"), ("b", "a")):
+        options = hr.IdxOptions({column: names[0], other: names[1]})
+        assert first("*idx1*", options, "a") == (ord("a") if column == "a" else ord("w"))

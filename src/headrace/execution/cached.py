@@ -321,15 +321,18 @@ class CachedRecipe(Recipe):
             chosen[taken] = True
             mask = np.packbits(chosen)
         first = row_group.first if needs_ids(self.needed) else None
-        return digest("entry", self._steps_key, shard, row_group.index, row_group.rows, mask, first)
+        begin = int(self.source.manifest.starts[row_group.number - row_group.index])
+        place = row_group.index, row_group.first - begin, row_group.rows
+        return digest("entry", self._steps_key, shard, place, mask, first)
 
     @cached_property
     def _steps_key(self) -> str:
         """Digest of what is read, of the steps without what nobody wants, and of the arrays they end in."""
-        kinds = [(name, str(self.source.schema.field(name).type)) for name in self.columns]
+        kinds = [(field.name, str(field.type)) for field in self.source.schema]
         keeps_arrow = self.keep_arrow and self.pack is None
         polars = pl.__version__ if self.needs_frame else None
-        return digest("steps", FORMAT_VERSION, kinds, self.needed, self.pack, keeps_arrow, polars)
+        read = kinds, self.columns
+        return digest("steps", FORMAT_VERSION, read, self.needed, self.pack, keeps_arrow, polars)
 
 
 def _chosen(laid: Laid | Untouched, rows: Rows | None) -> NDArray[Any] | pa.Array:

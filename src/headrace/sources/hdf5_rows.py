@@ -9,7 +9,7 @@ import numpy as np
 
 from headrace.errors import CorruptSourceError
 from headrace.fingerprint import digest
-from headrace.sources.hdf5_chunks import Chunked, Compact, ShardBytes
+from headrace.sources.hdf5_chunks import Chunked, Compact, Foreign, ShardBytes
 from headrace.sources.hdf5_header import Member, SparseTable, Table
 
 # A row group should be worth a thread's wake-up and still fit into a core's cache share.
@@ -88,6 +88,8 @@ def _places(table: Table) -> tuple[object, ...]:
             return layout.shape, layout.numbers, layout.offsets, layout.lengths, layout.masks
         case Compact(values):
             return (values,)
+        case Foreign() as layout:  # nothing else tells two of them in one file apart
+            return str(layout), table.extent.name
         case layout:
             return (str(layout),)
 

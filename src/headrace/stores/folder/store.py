@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from functools import cached_property
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from headrace.stores.counts import Counts
 from headrace.stores.digests import FileDigests
 from headrace.stores.folder.owned import DIGESTS
 from headrace.stores.folder.space import Space
-from headrace.stores.digests import FileDigests
-from headrace.stores.folder.owned import DIGESTS
 from headrace.stores.folder.table import FolderTable, OnUnavailable, Settings
 from headrace.stores.memory import check_limit
 
@@ -78,11 +75,6 @@ class FolderStore:
         except OSError:
             return FileDigests()
         return FileDigests(Path(self.path, DIGESTS))
-
-    @property
-    def digests(self) -> FileDigests:
-        """What the folder remembers of sources' files."""
-        return FileDigests(Path(self.path) / DIGESTS)
 
     def open(self, layout: Layout) -> FolderTable:
         """Return the entries of a layout.
