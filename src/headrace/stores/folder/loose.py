@@ -36,6 +36,11 @@ def encode(column: pa.Array) -> Contents:
     return {VALUES: _to_npy(lists.values), OFFSETS: _to_npy(lists.offsets)}
 
 
+def encoded_bytes(column: pa.Array) -> int:
+    """Return the bytes of the files that `encode` writes."""
+    return sum(len(content) for content in encode(column).values())
+
+
 def decode(parts: Contents, kind: pa.DataType, rows: int) -> pa.Array:
     """Read a column from the files that `encode` has written, without a copy where that is possible.
 

@@ -87,11 +87,17 @@ class Space:
             if not marker.exists():
                 marker.write_bytes(json.dumps({"format": "headrace cache", "version": _VERSION}).encode())
 
-    def create(self, layout: Layout, formats: Formats, loose_row_bytes: int) -> bool:
+    def create(self, layout: Layout, formats: Formats, loose_row_bytes: int, nbytes: int) -> bool:
         """Make a table, unless another process just did; False if the limit leaves no place for an entry.
 
         Where not all entries fit, it has places for the first ones: for data that is read over and over,
         nothing that is chosen later could do better.
+
+        Args:
+            layout: The entries.
+            formats: Their columns.
+            loose_row_bytes: About how many bytes a row takes in files of its entry.
+            nbytes: What the entry takes for which the table is made.
 
         Raises:
             OptionError: The limit is below the largest entry.
@@ -100,7 +106,7 @@ class Space:
         if self.limit is None:  # then nothing depends on which entry came first
             loose_row_bytes = 0
         full = TableHeader(layout, formats, len(layout.entries), loose_row_bytes)
-        self._check_limit(full)
+        self._check_limit(full, nbytes)
         self.prepare()
         with self.locked():
             self._sweep()
@@ -124,9 +130,10 @@ class Space:
         """
         path = table_path(self.path, layout.key)
         header = _read_header(path)
-        if header is None or (self.limit is None and header.kept == len(layout.entries)):
+        if self.limit is None and (header is None or header.kept == len(layout.entries)):
             return
         with self.locked():
+            self._sweep()
             if self._make_room(0, layout.key) < 0:
                 self.remove(layout.key)
             header = _read_header(path)
@@ -243,13 +250,13 @@ class Space:
         kept = int(np.searchsorted(starts, most, side="right")) - 1
         return replace(full, kept=kept) if kept else None
 
-    def _check_limit(self, full: TableHeader) -> None:
+    def _check_limit(self, full: TableHeader, nbytes: int) -> None:
         rows = max(entry.rows for entry in full.layout.entries)
-        size = full.fixed_bytes + rows * full.row_bytes
+        size = full.fixed_bytes + max(nbytes, rows * (full.row_bytes - full.loose_row_bytes))
         if self.limit is not None and size > self.limit:
             raise OptionError(
                 f"`limit` must hold one prepared row group at least, got {self.limit:,} bytes for {size:,} "
-                f"in {self.path} (a row group of {rows:,} rows, and {full.fixed_bytes:,} bytes to list "
+                f"in {self.path} (a row group of up to {rows:,} rows, and {full.fixed_bytes:,} bytes to list "
                 f"{len(full.layout.entries):,} of them); raise the limit, or write smaller row groups"
             )
 

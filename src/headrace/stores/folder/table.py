@@ -19,7 +19,7 @@ from headrace.stores.checksums import as_bytes, checksum
 from headrace.stores.counts import Counts
 from headrace.stores.folder.files import Loose, TableFiles, checksum_loose
 from headrace.stores.folder.header import Formats, formats_of
-from headrace.stores.folder.loose import encode
+from headrace.stores.folder.loose import encoded_bytes
 from headrace.stores.folder.owned import LEASES, table_path
 from headrace.stores.folder.records import Record
 from headrace.stores.folder.space import Space
@@ -325,9 +325,14 @@ class FolderTable:
     def _create(self, number: int, columns: Columns) -> bool:
         formats = formats_of(columns)
         self._check_columns(number, columns, formats)
-        loose = [encode(column) for column in columns.values() if not isinstance(column, np.ndarray)]
-        nbytes = sum(len(content) for contents in loose for content in contents.values())
-        is_made = self._space.create(self._layout, formats, -(-nbytes // self._layout.entries[number].rows))
+        arrays = [column for column in columns.values() if isinstance(column, np.ndarray)]
+        loose = [column for column in columns.values() if not isinstance(column, np.ndarray)]
+        nbytes = sum(map(encoded_bytes, loose))
+        # An entry of few rows must not pass its files' headers off as those of each row.
+        of_rows = nbytes - sum(encoded_bytes(column[:0]) for column in loose)
+        row_bytes = max(0, -(-of_rows // self._layout.entries[number].rows))
+        nbytes += sum(column.nbytes for column in arrays)
+        is_made = self._space.create(self._layout, formats, row_bytes, nbytes)
         if not is_made:
             self._warn(
                 f"{self._space.path}: nothing is kept, as the limit of {self._space.limit:,} bytes is taken "
