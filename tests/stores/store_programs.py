@@ -4,8 +4,8 @@ python store_programs.py ranks DATA CACHE: run through two epochs with each shuf
     begin together, with one cache for each shuffle below CACHE, and print what each of them got as JSON.
 python store_programs.py killed DATA CACHE SEED ROUNDS: build a cache CACHE/<round> in each round by four
     processes, of which each is killed at a random moment unless it has ended before; print how many were.
-python store_programs.py disturb DATA CACHE LIMIT: again and again until input ends, build a cache of other
-    arrays in the same folder within the limit, and clear the folder.
+python store_programs.py disturb DATA CACHE LIMIT ROUNDS: in each round build a cache of other arrays in the
+    same folder within the limit, and clear the folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import random
-import select
 import shutil
 import signal
 import subprocess
@@ -91,12 +90,17 @@ def dataset_of(folder: str | Path, cache: str | Path | None, **options: Any) -> 
     return dataset if cache is None else dataset.cache(cache, **options)
 
 
-def rank_loader(dataset: hr.Dataset, shuffle: Any, world: hr.World) -> hr.Loader:
-    return dataset.loader(16, shuffle=shuffle, seed=5, output="numpy", world=world, threads=2, with_ids=True)
+def rank_loader(dataset: hr.Dataset, shuffle: Any, world: hr.World, threads: int = 2) -> hr.Loader:
+    """What one rank runs through."""
+    options: Any = {"shuffle": shuffle, "seed": 5, "output": "numpy", "with_ids": True}
+    return dataset.loader(20, world=world, threads=threads, **options)
 
 
 def ranks(data: str, cache: str) -> None:
-    build(data, f"{cache}/warm", threads=0)  # compiled code is loaded once, and not by each child
+    for shuffle in SHUFFLES:  # compiled code is loaded once, and not by each child
+        warm = dataset_of(data, Path(cache, "warm"))
+        with rank_loader(warm, shuffle, hr.World(0, 1), threads=0) as loader:
+            digest_of(loader)
     answers = {number: Path(cache, f"answer-{number}") for number in range(RANKS)}
     read, write = os.pipe()
     children: list[int] = []
@@ -173,17 +177,15 @@ def end(children: list[int]) -> int:
     return codes.count(-signal.SIGKILL)
 
 
-def disturb(data: str, cache: str, limit: str) -> None:
+def disturb(data: str, cache: str, limit: str, rounds: str) -> None:
     from headrace.stores.folder.checking import clear
 
-    print("ready", flush=True)
-    while not select.select([0], [], [], 0)[0]:
+    for _ in range(int(rounds)):
         dataset = dataset_of(data, None).select(["y", "wide"]).cache(cache, limit=int(limit))
         with dataset.loader(50, output="numpy", threads=0) as loader:
             for _ in loader:
                 pass
-        clear(Path(cache))
-        print("cleared", flush=True)
+        clear(cache)
 
 
 if __name__ == "__main__":

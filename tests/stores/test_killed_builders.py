@@ -50,7 +50,7 @@ def check_rounds(data: Path, caches: Path, rounds: int) -> None:
     for number in range(rounds):
         cache = caches / str(number)
         notes = place_notes(cache)
-        present = sum(table.present for table in list_tables(cache))
+        present = sum(table.present for table in list_tables(str(cache)))
         counts = build(data, cache)
 
         assert counts["cache_misses"] == entries - present

@@ -18,7 +18,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_shards(tmp_path_factory.mktemp("data"))
+    return write_shards(tmp_path_factory.mktemp("data"), rows=60)
 
 
 @pytest.fixture
@@ -34,12 +34,6 @@ def program() -> Generator[Start]:
     for each in programs:
         each.kill()
         each.communicate()
-
-
-def say(program: subprocess.Popen[str], *, awaited: str) -> None:
-    assert program.stdout is not None
-    if program.stdout.readline().strip() != awaited:
-        raise AssertionError(program.communicate(timeout=20)[1])
 
 
 def test_ranks_prepare_each_row_group_once(data: Path, tmp_path: Path, program: Start) -> None:
@@ -60,19 +54,17 @@ def test_ranks_prepare_each_row_group_once(data: Path, tmp_path: Path, program: 
 @pytest.mark.filterwarnings("ignore:.*nothing is kept, as the limit")  # a table in use is not evicted
 def test_readers_are_not_disturbed(data: Path, tmp_path: Path, program: Start) -> None:
     """While another process evicts and clears, every epoch delivers the same, and no error comes."""
-    dataset, limit = dataset_of(data, None), 1_200_000
+    dataset, limit = dataset_of(data, None), 400_000
     with dataset.loader(32, shuffle=True, output="numpy") as loader:
         expected = digest_of(loader)
-    other = program("disturb", data, tmp_path, limit)
-    say(other, awaited="ready")
-    for number in range(12):
-        with dataset.cache(tmp_path, limit=limit if number % 2 else None).loader(
-            32, shuffle=True, output="numpy"
-        ) as loader:
+    other, runs = program("disturb", data, tmp_path, limit, 8), 0
+    while other.poll() is None:
+        cached, runs = dataset.cache(tmp_path, limit=limit if runs % 2 else None), runs + 1
+        with cached.loader(32, shuffle=True, output="numpy") as loader:
             assert digest_of(loader) == expected
             loader.set_epoch(0)
             assert digest_of(loader) == expected
-    output, errors = other.communicate(timeout=60)
+    _, errors = other.communicate()
 
     assert other.returncode == 0, errors
-    assert output.count("cleared") > 1
+    assert runs > 1

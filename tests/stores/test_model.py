@@ -1,4 +1,7 @@
-"""The folder store against a dictionary: whatever happens to it, an entry is read right or not there."""
+"""The folder store against a dictionary: whatever happens, an entry is read right or not there.
+
+One machine uses a store's tables, the other one the loaders of a file that is edited.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+import headrace as hr
 from headrace.stores.base import Columns, Entry, Layout
 from headrace.stores.folder.store import FolderStore
 
 ROWS = (40, 1, 70, 25, 60)
 LAYOUTS = 2
 NUMBERS = st.integers(0, len(ROWS) - 1)
+ANY = st.integers(0, 100_000)  # which file, which byte: the remainder by how many there are
 LIMITS = st.sampled_from([None, 8_000, 12_000, 20_000, 40_000])
 WRITING = (
     *("open", "pwrite", "pwritev", "write", "fsync", "fdatasync", "posix_fallocate", "ftruncate", "truncate"),
@@ -41,7 +48,7 @@ def rows_of(content: int, number: int) -> Columns:
 
 def is_equal(found: Columns, expected: Columns) -> bool:
     return found.keys() == expected.keys() and all(
-        found[name].equals(column) if isinstance(column, pa.Array) else np.array_equal(found[name], column)
+        column.equals(found[name]) if isinstance(column, pa.Array) else np.array_equal(found[name], column)
         for name, column in expected.items()
     )
 
@@ -50,12 +57,24 @@ def in_child(work: Callable[[], bool]) -> int:
     """Do something in a forked process; return 0 if it was true, and minus the signal that ended it."""
     child = os.fork()
     if child == 0:
+        signal.alarm(60)  # rather than hang
         code = 1
         try:
             code = 0 if work() else 2
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def flip_byte(files: list[Path], which: int, place: int, change: int) -> None:
+    """Turn a byte of one of the files into another one."""
+    if files := [path for path in files if path.stat().st_size]:
+        path = files[which % len(files)]
+        with open(path, "r+b") as file:
+            file.seek(place % path.stat().st_size)
+            old = file.read(1)[0]
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([old ^ change]))
 
 
 def kill_at(call: int) -> None:
@@ -168,10 +187,11 @@ class FolderMachine(RuleBasedStateMachine):
         def work() -> bool:
             table = self.open(0)
             with table.claim(number) as is_mine:
-                table.put(number, self.expected(number))
-            right = is_mine and self.is_right(table, len(ROWS))
+                if is_mine:
+                    table.put(number, self.expected(number))
+            is_right = self.is_right(table, len(ROWS))
             table.close()
-            return right
+            return is_right
 
         assert in_child(work) == 0
 
@@ -192,33 +212,26 @@ class FolderMachine(RuleBasedStateMachine):
         """Another run of the same program."""
         self.reopen()
 
-    @rule(data=st.data())
-    def flip(self, data: st.DataObject) -> None:
+    @rule(which=ANY, place=ANY, change=st.integers(1, 255))
+    def flip(self, which: int, place: int, change: int) -> None:
         """A byte of any file turns into another one."""
-        if files := [path for path in self.files() if path.stat().st_size]:
-            path = data.draw(st.sampled_from(files))
-            place = data.draw(st.integers(0, path.stat().st_size - 1))
-            with open(path, "r+b") as file:
-                file.seek(place)
-                old = file.read(1)[0]
-                file.seek(place)
-                file.write(bytes([old ^ data.draw(st.integers(1, 255))]))
+        flip_byte(self.files(), which, place, change)
 
-    @rule(data=st.data())
-    def cut_off(self, data: st.DataObject) -> None:
+    @rule(which=ANY, size=ANY)
+    def cut_off(self, which: int, size: int) -> None:
         """A file ends too early when the next run begins."""
         if files := self.files():
-            path = data.draw(st.sampled_from(files))
+            path = files[which % len(files)]
             for table in self.tables:
                 table.close()
-            os.truncate(path, data.draw(st.integers(0, path.stat().st_size)))
+            os.truncate(path, size % (path.stat().st_size + 1))
             self.tables = [self.open(which) for which in range(LAYOUTS)]
 
-    @rule(data=st.data())
-    def remove(self, data: st.DataObject) -> None:
+    @rule(which=ANY)
+    def remove(self, which: int) -> None:
         """A file is gone."""
         if files := self.files():
-            data.draw(st.sampled_from(files)).unlink()
+            files[which % len(files)].unlink()
 
     @rule()
     def remove_all(self) -> None:
@@ -226,11 +239,11 @@ class FolderMachine(RuleBasedStateMachine):
         shutil.rmtree(self.cache, ignore_errors=True)
         self.notes = {}
 
-    @rule(data=st.data())
-    def place_note(self, data: st.DataObject) -> None:
+    @rule(which=ANY)
+    def place_note(self, which: int) -> None:
         """The user keeps a file in the folder."""
-        if folders := [path for path in [self.cache, *self.cache.rglob("*")] if path.is_dir()]:
-            path = data.draw(st.sampled_from(folders)) / "notes.npy"
+        if folders := sorted(path for path in [self.cache, *self.cache.rglob("*")] if path.is_dir()):
+            path = folders[which % len(folders)] / "notes.npy"
             path.write_bytes(b"notes")
             self.notes[path] = b"notes"
 
@@ -243,5 +256,91 @@ class FolderMachine(RuleBasedStateMachine):
             assert path.read_bytes() == content
 
 
-FolderMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
-TestFolder = FolderMachine.TestCase
+class LoaderMachine(RuleBasedStateMachine):
+    """Runs over one file that is edited under its cache; `values` is all that is true."""
+
+    @initialize(limit=st.sampled_from([None, 4_000]))
+    def begin(self, limit: int | None) -> None:
+        self.root = Path(tempfile.mkdtemp())
+        self.source, self.cache = self.root / "data.parquet", self.root / "cache"
+        self.values = np.arange(10_000_000, 10_000_250)  # of eight digits for ever
+        self.limit = limit
+        self.write()
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.root)
+
+    def write(self) -> None:
+        table, content = (
+            pa.table({"x": self.values, "text": self.values.astype("S8")}),
+            pa.BufferOutputStream(),
+        )
+        pq.write_table(
+            table,
+            content,
+            row_group_size=50,
+            compression="none",
+            use_dictionary=False,
+            write_statistics=False,
+        )
+        with open(self.source, "r+b" if self.source.exists() else "wb") as file:
+            file.write(content.getvalue())
+
+    def is_read_right(self) -> bool:
+        dataset = hr.open(self.source).cache(self.cache, limit=self.limit)
+        with dataset.loader(40, output="numpy", threads=0) as loader:
+            epochs = [np.concatenate([batch["x"] for batch in loader]) for _ in range(2)]
+        return all(np.array_equal(found, self.values) for found in epochs)
+
+    @rule()
+    def read(self) -> None:
+        """A run delivers what the file holds now."""
+        assert self.is_read_right()
+
+    @rule(place=st.integers(0, 249))
+    def edit(self, place: int) -> None:
+        """The file is edited in place: its name, size and time of change stay."""
+        before = self.source.stat()
+        self.values[place] += 1000
+        self.write()
+        os.utime(self.source, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert self.source.stat().st_size == before.st_size
+
+    @rule(call=st.integers(0, 120))
+    def run_and_be_killed(self, call: int) -> None:
+        """A run dies at some call of the operating system, or just after its work."""
+
+        def work() -> bool:
+            kill_at(call)
+            assert self.is_read_right()
+            os.kill(os.getpid(), signal.SIGKILL)
+            return False
+
+        assert in_child(work) == -signal.SIGKILL
+
+    @rule(which=ANY, place=ANY, change=st.integers(1, 255))
+    def flip(self, which: int, place: int, change: int) -> None:
+        """A byte of any of the cache's files turns into another one."""
+        files = sorted(path for path in self.cache.rglob("*") if path.is_file())
+        flip_byte(files, which, place, change)
+
+
+def as_test(machine: type[RuleBasedStateMachine], examples: int, steps: int) -> Any:
+    machine.TestCase.settings = settings(max_examples=examples, stateful_step_count=steps, deadline=None)
+    return pytest.mark.filterwarnings("ignore::UserWarning")(machine.TestCase)
+
+
+TestFolder = as_test(FolderMachine, 12, 20)
+TestLoader = as_test(LoaderMachine, 8, 10)
+
+
+class LongFolderMachine(FolderMachine):
+    """The same, for long."""
+
+
+class LongLoaderMachine(LoaderMachine):
+    """The same, for long."""
+
+
+TestFolderForLong = pytest.mark.slow(as_test(LongFolderMachine, 1000, 40))
+TestLoaderForLong = pytest.mark.slow(as_test(LongLoaderMachine, 500, 30))
