@@ -271,7 +271,7 @@ def test_no_room_for_a_file(place: str, make: str, largest: int) -> None:
     assert done.returncode == 0, done.stderr
     warned, entries, *raised = done.stdout.splitlines()
     assert warned.startswith("1 ")
-    assert "files may not be so large" in warned
+    assert "File too large, where one file needs" in warned
     assert "lower `limit=`" in warned
     assert entries.startswith("[]")
     assert raised == ["OSError"]
@@ -388,3 +388,21 @@ def test_a_folder_is_made_for_its_owner_alone(place: str) -> None:
         os.umask(before)
     assert all(path.stat().st_mode & 0o022 == 0 for path in Path(place).rglob("*") if path.suffix != ".json")
     assert Path(place).stat().st_mode & 0o077 == 0
+
+
+def test_a_table_that_cannot_grow_stays_as_it_is(
+    place: str, whole: int, failing: Callable[[str, int, int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the limit allows more and the disk does not, what is there is not lost."""
+    fill(FolderStore(place, limit=whole - 5 * ENTRY_BYTES), big(), arrays_of)
+    for after in range(2):
+        failing("posix_fallocate", after, errno.ENOSPC)
+        table = FolderStore(place).open(big())
+        monkeypatch.undo()
+        assert len(present(table, big(), arrays_of)) == COUNT - 5
+        table.close()
+    table = FolderStore(place).open(big())
+    assert len(present(table, big(), arrays_of)) == COUNT - 5
+    table.put(COUNT - 1, arrays_of(COUNT - 1, ENTRY_ROWS))
+    assert len(present(table, big(), arrays_of)) == COUNT - 4
+    table.close()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.stores.folder.safety import Bytes, open_file, write_all
+from headrace.stores.folder.safety import Bytes, allocate, open_file, write_all
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 _ALIGNMENT = 128
@@ -96,27 +98,34 @@ def allocate_array(name: str, kind: ArrayFormat, rows: int, folder: int) -> None
     Raises:
         OSError: There is no room on the disk, or the file cannot be made.
     """
-    descriptor = open_file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, folder)
-    try:
-        os.posix_fallocate(descriptor, 0, kind.file_bytes(rows))
+    with _opened(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, folder) as descriptor:
+        allocate(descriptor, kind.file_bytes(rows))
         write_all(descriptor, np.frombuffer(kind.header(rows), np.uint8), 0)
-    finally:
-        os.close(descriptor)
 
 
 def resize_array(name: str, kind: ArrayFormat, rows: int, folder: int) -> None:
-    """Lengthen an `.npy` file to so many rows; what was mapped of it stays valid.
+    """Give an `.npy` file the size of so many rows, all of it allocated; its header stays as it is.
 
     Raises:
         ValueError: It is no plain file.
         OSError: There is no room on the disk, or the file cannot be written.
     """
-    descriptor = open_file(name, os.O_RDWR, folder)
-    try:
-        os.posix_fallocate(descriptor, 0, kind.file_bytes(rows))
+    with _opened(name, os.O_RDWR, folder) as descriptor:
+        if os.fstat(descriptor).st_size > kind.file_bytes(rows):
+            os.ftruncate(descriptor, kind.file_bytes(rows))
+        else:
+            allocate(descriptor, kind.file_bytes(rows))
+
+
+def write_header(name: str, kind: ArrayFormat, rows: int, folder: int) -> None:
+    """Write the header of an `.npy` file of so many rows anew.
+
+    Raises:
+        ValueError: It is no plain file.
+        OSError: It cannot be written.
+    """
+    with _opened(name, os.O_WRONLY, folder) as descriptor:
         write_all(descriptor, np.frombuffer(kind.header(rows), np.uint8), 0)
-    finally:
-        os.close(descriptor)
 
 
 def map_array(name: str, kind: ArrayFormat, rows: int, folder: int) -> MappedArray:
@@ -126,8 +135,7 @@ def map_array(name: str, kind: ArrayFormat, rows: int, folder: int) -> MappedArr
         ValueError: It has not.
         OSError: It cannot be opened.
     """
-    descriptor = open_file(name, os.O_RDONLY, folder)
-    try:
+    with _opened(name, os.O_RDONLY, folder) as descriptor:
         status = os.fstat(descriptor)
         header, size = kind.header(rows), kind.file_bytes(rows)
         if status.st_size != size:
@@ -135,8 +143,6 @@ def map_array(name: str, kind: ArrayFormat, rows: int, folder: int) -> MappedArr
         if os.pread(descriptor, len(header), 0) != header:
             raise ValueError(f"`{name}` begins with another header than that of {rows} rows of {kind}")
         memory = mmap.mmap(descriptor, size, mmap.MAP_SHARED, mmap.PROT_READ)
-    finally:
-        os.close(descriptor)
     array: NDArray[Any] = np.ndarray((rows, *kind.shape), kind.dtype, memory, len(header))
     return MappedArray(name, array, len(header), size, status.st_ino)
 
@@ -148,9 +154,15 @@ def write_rows(place: MappedArray, first: int, rows: Bytes, row_bytes: int, fold
         ValueError: The file is no plain file any more.
         OSError: They cannot be written.
     """
-    descriptor = open_file(place.name, os.O_WRONLY, folder)
-    try:
+    with _opened(place.name, os.O_WRONLY, folder) as descriptor:
         write_all(descriptor, rows, place.begin + first * row_bytes)
         os.fdatasync(descriptor)
+
+
+@contextmanager
+def _opened(name: str, flags: int, folder: int) -> Generator[int]:
+    descriptor = open_file(name, flags, folder)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 
 from headrace.stores.folder.locks import is_same, try_lock, unlock
-from headrace.stores.folder.safety import Bytes, open_file, write_all
+from headrace.stores.folder.owned import ASIDE
+from headrace.stores.folder.safety import Bytes, allocate, open_file, write_all
 
-ASIDE = "aside"
 PART = re.compile(r"[0-9a-f]{32}\.part")
 
 Reserve = Callable[[int], AbstractContextManager[bool]]
@@ -75,7 +75,7 @@ def _allocated(size: int, folder: int) -> Generator[tuple[str, int]]:
     """Lend a file of that size, locked for as long as it is filled; it is removed unless it was renamed."""
     name, descriptor = _make(folder)
     try:
-        os.posix_fallocate(descriptor, 0, size)
+        allocate(descriptor, size)
         yield name, descriptor
     finally:
         with suppress(FileNotFoundError):

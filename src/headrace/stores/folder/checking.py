@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headrace.errors import CacheError
 from headrace.stores.counts import Counts
-from headrace.stores.folder.files import TableFiles
+from headrace.stores.folder.files import TableFiles, verify_loose, verify_rows
 from headrace.stores.folder.header import MOST_HEADER_BYTES, TableHeader
 from headrace.stores.folder.locks import try_lock, unlock
 from headrace.stores.folder.owned import (
@@ -24,7 +24,6 @@ from headrace.stores.folder.owned import (
 from headrace.stores.folder.records import list_sound
 from headrace.stores.folder.safety import open_file, open_folder, read_file
 from headrace.stores.folder.space import Space
-from headrace.stores.folder.table import FolderTable, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +82,8 @@ def verify_tables(path: str) -> list[TableVerdict]:
     """Hold every entry in a folder against its checksum, and drop those that are damaged.
 
     Raises:
-        CacheError: It is no cache, must not be used, or cannot be written to.
-        OSError: It cannot be read.
+        CacheError: It is no cache, or must not be used; or a damaged table is in use.
+        OSError: It cannot be read, or a damaged entry cannot be dropped.
     """
     _check(path)
     verdicts: list[TableVerdict] = []
@@ -154,27 +153,26 @@ def _verify(path: str, key: str) -> TableVerdict | None:
     try:
         files = TableFiles.open(table_path(path, key))
     except ValueError:
-        return _remove_damaged(path, key)
+        lost = Space(path, None, Counts()).remove_damaged(key)
+        return None if lost is None else TableVerdict(key, 0, max(len(lost), 1))
     if files is None:
         return None
-    layout = files.header.layout
-    files.close()
-    if layout.key != key:
-        return _remove_damaged(path, key)
-    table = FolderTable(path, None, layout, Settings("always", "map", "raise"))
     try:
-        sound = sum(table.get(number) is not None for number in range(len(layout.entries)))
-        return TableVerdict(key, sound, table.counts.corrupt)
+        found = [_is_sound(files, number) for number in range(files.header.kept)]
     finally:
-        table.close()
+        files.close()
+    return TableVerdict(key, found.count(True), found.count(False))
 
 
-def _remove_damaged(path: str, key: str) -> TableVerdict:
-    space = Space(path, None, Counts())
-    with space.locked():
-        lost = space.remove(key)
-    if lost is None:
-        raise CacheError(
-            f"{table_path(path, key)}: is damaged, and somebody has it open; end that, and verify again"
-        )
-    return TableVerdict(key, 0, max(len(lost), 1))
+def _is_sound(files: TableFiles, number: int) -> bool | None:
+    """Tell whether an entry is sound, and drop it if it is not; None if it is not there."""
+    try:
+        record = files.records.read(number)
+        if record is None:
+            return None
+        verify_loose(record, files.read_loose(number, record))
+        verify_rows(record, files.rows_of(number))
+    except ValueError:
+        files.records.erase(number)
+        return False
+    return True

@@ -163,7 +163,7 @@ class TableFiles:
             contents.append(as_bytes(np.ascontiguousarray(array)))
             row_bytes = self.header.arrays[name][1].row_bytes
             write_rows(mapped, first, contents[-1], row_bytes, self._folder)
-        self.records.write(number, Record(checksum(contents), checksum_loose(loose), nbytes))
+        self.records.write(number, Record(checksum(contents), _checksum(loose), nbytes))
         return nbytes + sum(len(content) for content in contents)
 
     def _write_loose(self, number: int, loose: Loose, reserve: Reserve) -> bool:
@@ -177,8 +177,27 @@ class TableFiles:
         return write_files(places, self._folder, reserve)
 
 
-def checksum_loose(loose: Loose) -> Checksum:
-    """Return the checksum of an entry's own files."""
+def verify_rows(record: Record, rows: Arrays) -> None:
+    """Hold an entry's rows against its record.
+
+    Raises:
+        ValueError: They are damaged.
+    """
+    if checksum([as_bytes(each) for each in rows.values()]) != record.arrays:
+        raise ValueError("the checksum of its rows is another")
+
+
+def verify_loose(record: Record, loose: Loose) -> None:
+    """Hold an entry's own files against its record, if there are any.
+
+    Raises:
+        ValueError: They are damaged.
+    """
+    if loose and _checksum(loose) != record.files:
+        raise ValueError("the checksum of its files is another")
+
+
+def _checksum(loose: Loose) -> Checksum:
     return checksum([parts[ending] for parts in loose.values() for ending in ENDINGS if ending in parts])
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.fingerprint import digest
-from headrace.stores.base import FORMAT_VERSION, Columns, Entry, Layout
+from headrace.stores.base import Columns, Entry, Layout
 from headrace.stores.folder.arrays import ArrayFormat
-from headrace.stores.folder.owned import HEADER
+from headrace.stores.folder.owned import HEADER, TABLE_VERSION
 from headrace.stores.folder.records import RECORD_FORMAT
 from headrace.stores.folder.safety import Bytes, safe_name
 
@@ -84,16 +84,17 @@ class TableHeader:
         """Bytes of one row in all files, as far as known."""
         return self.loose_row_bytes + sum(kind.row_bytes for _, kind in self.arrays.values())
 
-    @property
+    @cached_property
     def fixed_bytes(self) -> int:
         """Bytes that the table takes without any row."""
         headers = sum(len(kind.header(self.rows)) for _, kind in self.arrays.values())
-        return headers + RECORD_FORMAT.file_bytes(len(self.layout.entries)) + len(self.encode())
+        return headers + RECORD_FORMAT.file_bytes(len(self.layout.entries)) + len(self.encoded)
 
-    def encode(self) -> bytes:
-        """Return what lies in the file, always the same."""
+    @cached_property
+    def encoded(self) -> bytes:
+        """What lies in the file, always the same."""
         content = {
-            "version": FORMAT_VERSION,
+            "version": TABLE_VERSION,
             "kept": self.kept,
             "loose_row_bytes": self.loose_row_bytes,
             "columns": [_encode_format(name, kind) for name, kind in self.formats.items()],
@@ -103,7 +104,7 @@ class TableHeader:
 
     @staticmethod
     def decode(content: Bytes) -> TableHeader:
-        """Read what `encode` has written.
+        """Read what `encoded` has returned.
 
         Raises:
             ValueError: It is something else.
@@ -113,8 +114,8 @@ class TableHeader:
             if parsed["checksum"] != _checksum(parsed["content"]):
                 raise ValueError("its checksum is another")
             found = parsed["content"]
-            if found["version"] != FORMAT_VERSION:
-                raise ValueError(f"it has version {found['version']}, not {FORMAT_VERSION}")
+            if found["version"] != TABLE_VERSION:
+                raise ValueError(f"it has version {found['version']}, not {TABLE_VERSION}")
             layout = Layout(tuple(Entry(str(key), int(rows)) for key, rows in found["entries"]))
             formats = dict(_decode_format(column) for column in found["columns"])
             kept, loose_row_bytes = int(found["kept"]), int(found["loose_row_bytes"])

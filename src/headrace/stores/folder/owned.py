@@ -9,6 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+TABLE_VERSION = 1
+"""Raised whenever the files are laid out otherwise; what is in them is told by their keys."""
+
 MARKER = "headrace-cache.json"
 DIGESTS = "contents.json"
 FOLDER_LOCK = "headrace-cache.lock"
@@ -16,11 +19,12 @@ TABLES = "tables"
 LEASES = "leases"
 HEADER = "table.json"
 LOCK = "lock"
+ASIDE = "aside"
 
 _TABLE = re.compile(r"[0-9a-f]{32}")
 _NEW_TABLE = re.compile(r"\.[0-9a-f]{32}\.new")
 _FILE = re.compile(r"table\.json|entries\.npy|\d+-[A-Za-z0-9_-]{0,40}\.npy")
-_SUBFOLDER = re.compile(r"aside|\d+-[A-Za-z0-9_-]{0,40}")
+_SUBFOLDER = re.compile(ASIDE + r"|\d+-[A-Za-z0-9_-]{0,40}")
 _FILE_BELOW = re.compile(r"[0-9a-f]{32}\.part|\d+\.(arrow|values\.npy|offsets\.npy)")
 
 
@@ -67,7 +71,8 @@ def find_own(path: str) -> OwnFiles:
     files: list[str] = []
     subfolders: list[str] = []
     nbytes = 0
-    for entry in _entries(path):
+    # A file that is renamed meanwhile goes from `aside` elsewhere: it is counted twice at worst, never missed.
+    for entry in sorted(_entries(path), key=lambda entry: entry.name != ASIDE):
         if _SUBFOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
             subfolders.append(entry.path)
             below = [each for each in _entries(entry.path) if _FILE_BELOW.fullmatch(each.name)]

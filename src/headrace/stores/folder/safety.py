@@ -120,6 +120,18 @@ def write_all(descriptor: int, content: Bytes, offset: int) -> None:
         done += os.pwrite(descriptor, view[done:], offset + done)
 
 
+def allocate(descriptor: int, size: int) -> None:
+    """Take the room for so many bytes of a file on the disk.
+
+    Raises:
+        OSError: There is none; the message says how many bytes are needed.
+    """
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}, where one file needs {size:,} bytes") from error
+
+
 def _is_plain(name: str, folder: int) -> bool:
     try:
         return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
+import time
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,30 +15,30 @@ import numpy as np
 from headrace.errors import CacheError, OptionError
 from headrace.stores.base import Layout
 from headrace.stores.counts import Counts
-from headrace.stores.folder.arrays import allocate_array, resize_array
-from headrace.stores.folder.asides import ASIDE, write_files
+from headrace.stores.folder.files import TableFiles
 from headrace.stores.folder.header import MOST_HEADER_BYTES, Formats, TableHeader
 from headrace.stores.folder.locks import is_same, locked, open_lock, try_lock, unlock
+from headrace.stores.folder.making import grow_table, make_table
 from headrace.stores.folder.owned import (
     FOLDER_LOCK,
     HEADER,
     LEASES,
     LOCK,
     MARKER,
+    TABLE_VERSION,
     TABLES,
     find_own,
-    new_table_path,
     new_tables,
     remove_own,
     table_keys,
     table_path,
     top_bytes,
 )
-from headrace.stores.folder.records import RECORD_FORMAT, RECORDS, list_sound
-from headrace.stores.folder.safety import check_owner, open_file, open_folder, read_file
+from headrace.stores.folder.records import list_sound
+from headrace.stores.folder.safety import check_owner, open_folder, read_file
 
-_VERSION = 1
 _MOST_MARKER_BYTES = 4096
+_TRIES, _PAUSE_SECONDS = 20, 0.01
 
 
 class Space:
@@ -85,7 +85,9 @@ class Space:
         marker = Path(self.path, MARKER)
         with suppress(OSError):  # it says what this is, and is not needed
             if not marker.exists():
-                marker.write_bytes(json.dumps({"format": "headrace cache", "version": _VERSION}).encode())
+                marker.write_bytes(
+                    json.dumps({"format": "headrace cache", "version": TABLE_VERSION}).encode()
+                )
 
     def create(self, layout: Layout, formats: Formats, loose_row_bytes: int, nbytes: int) -> bool:
         """Make a table, unless another process just did; False if the limit leaves no place for an entry.
@@ -116,10 +118,9 @@ class Space:
             if header is None:
                 return False
             try:
-                self._make(header)
+                make_table(self.path, header)
             except OSError as error:
-                reason = f"{error.strerror} while {_size(header):,} bytes were allocated"
-                raise OSError(error.errno, reason) from error
+                raise OSError(error.errno, f"{error.strerror}, of {_size(header):,} in all") from error
         return True
 
     def adapt(self, layout: Layout) -> None:
@@ -143,7 +144,7 @@ class Space:
             own = find_own(path).nbytes
             larger = self._fit(full, own + self._make_room(_size(full) - own, layout.key))
             if larger is not None and larger.kept > header.kept:
-                _grow(path, larger)
+                grow_table(path, header, larger)
 
     @contextmanager
     def reserve(self, nbytes: int, key: str) -> Generator[bool]:
@@ -187,6 +188,32 @@ class Space:
         finally:
             os.close(folder)
 
+    def remove_damaged(self, key: str, layout: Layout | None = None) -> list[int] | None:
+        """Remove a table that is damaged, unless another process has removed it or made it anew.
+
+        Returns:
+            The entries that it had; None if there was nothing to do.
+
+        Raises:
+            CacheError: Another process has it open.
+            OSError: A file cannot be removed.
+        """
+        path = table_path(self.path, key)
+        with self.locked():
+            for _ in range(_TRIES):  # others may be finding out the same
+                try:
+                    files = TableFiles.open(path, layout)
+                except ValueError:
+                    lost = self.remove(key)
+                    if lost is not None:
+                        return lost
+                    time.sleep(_PAUSE_SECONDS)
+                else:
+                    if files is not None:
+                        files.close()
+                    return None
+        raise CacheError(f"{path}: is damaged, and another process has it open; end that one")
+
     @contextmanager
     def locked(self) -> Generator[None]:
         """Hold the lock of the folder.
@@ -220,26 +247,6 @@ class Space:
                 self.counts.add(evicted=len(entries))
         return self.limit - used
 
-    def _make(self, header: TableHeader) -> None:
-        """Make a table aside, and give it its name."""
-        aside = new_table_path(self.path, uuid.uuid4().hex)
-        try:
-            os.mkdir(aside, 0o700)
-            folder = open_folder(aside)
-            try:
-                for name in (ASIDE, *(place for place, _ in header.loose.values())):
-                    os.mkdir(name, 0o700, dir_fd=folder)
-                for name, kind in header.arrays.values():
-                    allocate_array(name, kind, header.rows, folder)
-                allocate_array(RECORDS, RECORD_FORMAT, len(header.layout.entries), folder)
-                os.close(open_file(LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, folder))
-                _write_header(header, folder)
-            finally:
-                os.close(folder)
-            _give_name(aside, table_path(self.path, header.layout.key))
-        finally:
-            remove_own(find_own(aside))
-
     def _fit(self, full: TableHeader, room: int) -> TableHeader | None:
         """Return the header of as many entries, from the first one on, as there is room for."""
         left = room - full.fixed_bytes
@@ -270,14 +277,17 @@ class Space:
 
     def _check_marker(self) -> None:
         try:
-            found = json.loads(Path(self.path, MARKER).read_bytes()[:_MOST_MARKER_BYTES])
-            version = found["version"]
+            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                version = json.loads(read_file(MARKER, folder, _MOST_MARKER_BYTES).tobytes())["version"]
+            finally:
+                os.close(folder)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return  # it says nothing of what the tables hold
-        if version != _VERSION:
+        if version != TABLE_VERSION:
             raise CacheError(
-                f"{self.path}: is a cache of format version {version!r}, this release reads {_VERSION}; name "
-                "another folder, or delete this one"
+                f"{self.path}: is a cache of format version {version!r}, this release reads {TABLE_VERSION}; "
+                "name another folder, or delete this one"
             )
 
 
@@ -289,7 +299,7 @@ def _read_header(path: str) -> TableHeader | None:
     """Read what a table was made for, from the file alone; None if it does not say."""
     try:
         folder = open_folder(path)
-    except (OSError, CacheError):
+    except OSError:
         return None
     try:
         return TableHeader.decode(read_file(HEADER, folder, MOST_HEADER_BYTES))
@@ -297,36 +307,6 @@ def _read_header(path: str) -> TableHeader | None:
         return None
     finally:
         os.close(folder)
-
-
-def _grow(path: str, header: TableHeader) -> None:
-    """Give a table places for more entries; whoever has it open keeps seeing the old ones."""
-    folder = open_folder(path)
-    try:
-        for name, kind in header.arrays.values():
-            resize_array(name, kind, header.rows, folder)
-        _write_header(header, folder)
-    finally:
-        os.close(folder)
-
-
-def _write_header(header: TableHeader, folder: int) -> None:
-    content = np.frombuffer(header.encode(), np.uint8)
-    write_files({HEADER: content}, folder, lambda _: nullcontext(True))
-
-
-def _give_name(aside: str, path: str) -> None:
-    """Rename a folder; where the user keeps files in one of that name, they stay."""
-    try:
-        os.rename(aside, path)
-    except OSError:
-        if not os.path.isdir(path) or os.path.islink(path):
-            raise
-        found = find_own(aside)
-        for folder in found.subfolders:
-            os.makedirs(os.path.join(path, os.path.basename(folder)), mode=0o700, exist_ok=True)
-        for file in reversed(found.files):  # the header last
-            os.rename(file, os.path.join(path, os.path.basename(file)))
 
 
 def _last_used(path: str) -> int:

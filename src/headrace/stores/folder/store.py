@@ -29,7 +29,8 @@ class FolderStore:
 
     Attributes:
         path: The folder, made if need be. It must belong to the user, and not be writable by everyone.
-        limit: The most bytes that its files take; None for no limit.
+        limit: The most bytes that its files take, the few that tell who computes what aside; None for no
+            limit.
         verify: When an entry is held against its checksum: at its `"first"` use in a process, `"always"` or
             `"never"`.
         residency: `"map"` to read the files where they are cached by the system, `"memory"` to read a copy.

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from headrace.errors import CacheError, OptionError, warn_caller
 from headrace.stores.base import Arrays, Columns, Layout, Residency, Verify
-from headrace.stores.checksums import as_bytes, checksum
+from headrace.stores.copies import copy_to_memory
 from headrace.stores.counts import Counts
-from headrace.stores.folder.files import Loose, TableFiles, checksum_loose
+from headrace.stores.folder.files import Loose, TableFiles, verify_loose, verify_rows
 from headrace.stores.folder.header import Formats, formats_of
 from headrace.stores.folder.loose import encoded_bytes
 from headrace.stores.folder.owned import LEASES, table_path
@@ -28,11 +28,7 @@ from headrace.stores.leases import Leases
 OnUnavailable = Literal["warn", "raise"]
 
 _UNKNOWN, _SOUND, _BAD = 0, 1, 2
-_FULL = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the quota is used up",
-    errno.EFBIG: "files may not be so large",
-}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +190,11 @@ class FolderTable:
         try:
             return TableFiles.open(self._path, self._layout)
         except ValueError:
-            with self._space.locked():
-                try:
-                    return TableFiles.open(self._path, self._layout)  # another process has made it anew
-                except ValueError:
-                    lost = self._space.remove(self._layout.key)
-        if lost is not None:
-            self.counts.add(corrupt=max(len(lost), 1))
-            self._damaged.update(lost)
+            lost = self._space.remove_damaged(self._layout.key, self._layout)
+        if lost is None:
+            return TableFiles.open(self._path, self._layout)
+        self.counts.add(corrupt=max(len(lost), 1))
+        self._damaged.update(lost)
         return None
 
     def _is_cut(self, files: TableFiles) -> bool:
@@ -266,11 +259,9 @@ class FolderTable:
         """
         if self._settings.verify == "never":
             return
-        if loose and checksum_loose(loose) != record.files:
-            raise ValueError("the checksum of its files is another")
+        verify_loose(record, loose)
         if not self._is_known_sound(number):
-            if checksum([as_bytes(each) for each in rows.values()]) != record.arrays:
-                raise ValueError("the checksum of its rows is another")
+            verify_rows(record, rows)
             self._states[number] = _SOUND
 
     def _is_known_sound(self, number: int) -> bool:
@@ -343,11 +334,13 @@ class FolderTable:
     def _fail(self, error: OSError, done: str) -> None:
         """Count that the folder cannot be used; warn once, or raise if that was asked for."""
         self.counts.add(outages=1)
-        reason = _FULL.get(error.errno or 0) or error.strerror or str(error)
+        reason = error.strerror or str(error)
         advice = (
             "free some space, lower `limit=`" if error.errno in _FULL else "see whose it is and who may write"
         )
         text = f"{self._path}: the cache cannot be {done}: {reason}; {advice}, or name another folder"
+        if isinstance(error, CacheError):
+            text = str(error)
         if self._settings.on_unavailable == "raise":
             raise CacheError(text) from error
         self._warn(f"{text}. Row groups are prepared each time until then")
@@ -360,6 +353,6 @@ class FolderTable:
 
 
 def _copy(array: NDArray[Any]) -> NDArray[Any]:
-    copied = np.array(array)
+    copied = copy_to_memory(array)
     copied.flags.writeable = False
     return copied
