@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-short soak clean
+.PHONY: help demo test check format bench bench-short soak clean redis-server
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -18,7 +18,7 @@ help: ## List the targets.
 demo: $(STAMP) ## Train a small model on real shards, stop it, resume it.
 	$(BIN)/headrace demo
 
-test: $(STAMP) ## Run the whole suite, the documented examples included.
+test: $(STAMP) redis-server ## Run the whole suite, the documented examples included.
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 check: $(STAMP) ## Lint, formatting, types, import directions and house rules.
@@ -59,6 +59,15 @@ soak: $(STAMP) ## Run the tests marked slow.
 clean: ## Remove the environment and all caches.
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# The tests of the Redis store run a server of their own, on a free port. Root gets the program from apt, which must not
+# start it (RUNLEVEL=1); others are told.
+redis-server:
+	@command -v $@ >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { \
+		echo 'Installing $@'; export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive; \
+		apt-get install --yes --no-install-recommends $@ >/dev/null 2>&1 || { apt-get update >/dev/null && \
+		apt-get install --yes --no-install-recommends $@ >/dev/null; }; }; } || { \
+		echo 'The tests need $@: run `apt-get install $@` as root (on macOS `brew install redis`).'; exit 1; } >&2
 
 # The stamp is older than pyproject.toml or constraints.txt when one of them changed: install again, into the same
 # environment if it still works. torch goes in first and alone, so that nothing else chooses its build.

@@ -231,7 +231,6 @@ def test_kill_at_any_moment(tmp_path: Path) -> None:
         table = LmdbStore(tmp_path / "cache", limit=int(8.5 * SIZE)).open(big("0"))
         there(table)
         assert (table.counts.corrupt, table.counts.outages) == (0, 0)
-        assert not any(table.is_claimed(number) for number in range(ENTRIES))
         table.close()
     table = fill(LmdbStore(tmp_path / "cache", limit=int(8.5 * SIZE)), big("last"))
     assert there(table) == list(range(8))
@@ -331,6 +330,17 @@ def test_a_store_that_cannot_be_written_to(tmp_path: Path) -> None:
     assert table.counts.outages >= 1
     with pytest.raises(hr.CacheError, match="cannot be used"):
         LmdbStore(path, on_unavailable="raise").open(big("x"))
+
+
+def test_rows_that_no_page_may_hold(tmp_path: Path) -> None:
+    """They are told of once and not kept; what can be kept is."""
+    table = LmdbStore(tmp_path).open(big("x"))
+    with pytest.warns(UserWarning, match="`word`.*cannot lie in a page"):
+        table.put(0, {"word": np.array(["a"] * 4000)})
+    table.put(1, {"word": np.array(["a"] * 4000)})
+    table.put(2, rows_of(2))
+    assert there(table) == [2]
+    table.close()
 
 
 def test_settings_are_checked(tmp_path: Path) -> None:

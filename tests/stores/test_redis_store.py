@@ -17,9 +17,9 @@ from redis_server import RedisServer
 
 import headrace as hr
 from headrace.stores.base import Layout, Store
-from headrace.stores.paged import PagedTable
+from headrace.stores.paged import NotKeptError, PagedTable
 from headrace.stores.pages import to_page
-from headrace.stores.redis import RedisStore
+from headrace.stores.redis import RedisPages, RedisStore
 from headrace.testing import StoreTests
 from headrace.testing.stores import assert_same, columns_of, layout_of
 
@@ -109,7 +109,7 @@ def test_the_least_recently_used_go_first(redis_server: RedisServer) -> None:
 
 
 def test_what_is_open_is_not_removed(redis_server: RedisServer) -> None:
-    """Neither by another store, nor by a table's own puts; also after the server forgot who has what open."""
+    """Neither by another store, nor by a table's own puts."""
     store = RedisStore(redis_server.url, limit=int(4.5 * SIZE))
     mine = fill(store, big("mine"))
     assert there(mine) == [0, 1, 2, 3]
@@ -122,6 +122,43 @@ def test_what_is_open_is_not_removed(redis_server: RedisServer) -> None:
     assert there(other) == [0]
     assert (other.counts.evicted, mine.counts.evicted) == (1, 0)
     other.close()
+
+
+def test_leases_are_renewed(redis_server: RedisServer) -> None:
+    """What is open and what is claimed stays so, also where the server forgot or the time was nearly over."""
+    store = RedisStore(redis_server.url, limit=int(4.5 * SIZE))
+    mine = fill(store, big("mine", 4))
+    with redis_server.client() as client:
+        held = client.keys(f"{PREFIX}held:*")
+        assert len(held) == 1
+        client.delete(*pages_of(client)[:1], *held, f"{PREFIX}holders")
+        missing = next(number for number in range(4) if mine.get(number) is None)
+        name = f"{PREFIX}claim:{big('mine', 4).entries[missing].key}"
+        with mine.claim(missing) as is_mine:
+            assert is_mine
+            client.pexpire(name, 6_000)
+            for _ in range(100):
+                if client.exists(*held) and client.pttl(name) > 6_000:
+                    break
+                time.sleep(0.1)
+            assert client.pttl(name) > 6_000
+            mine.put(missing, rows_of(missing))
+        assert client.exists(name) == 0
+        other = fill(store, big("other", 4))
+        assert there(other, 4) == []
+        assert there(mine, 4) == [0, 1, 2, 3]
+        mine.close()
+        other.close()
+        assert client.zcard(f"{PREFIX}holders") == 0
+        assert all(client.pttl(each) > 0 for each in held)
+
+
+def test_a_value_that_redis_does_not_hold(redis_server: RedisServer) -> None:
+    """It is refused before anything is sent, and the server is not blamed."""
+    pages = RedisPages(RedisStore(redis_server.url))
+    with pytest.raises(NotKeptError, match="629,145,600"):
+        pages.put("0" * 32, np.broadcast_to(np.uint8(0), 600 << 20))
+    pages.close()
 
 
 def test_books_are_put_right(redis_server: RedisServer) -> None:

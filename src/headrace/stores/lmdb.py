@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 from headrace.errors import CacheError, MissingDependencyError, OptionError
 from headrace.stores.base import Layout, Verify
 from headrace.stores.digests import FileDigests
-from headrace.stores.file_locks import Lease, locked, read_leases
 from headrace.stores.folder.safety import check_owner
+from headrace.stores.holds import Hold, locked, read_holds
 from headrace.stores.leases import Leases
 from headrace.stores.lmdb_file import DataFile
 from headrace.stores.lmdb_writing import (
@@ -106,7 +106,7 @@ class LmdbPages:
         """Take note of the folder; `begin` looks at it."""
         self._folder, self._limit = folder, limit
         self._claims = Leases(folder / _LEASES)
-        self._lease: Lease | None = None
+        self._hold: Hold | None = None
         self._lock = threading.Lock()
         self._used: dict[str, int] = {}
         self._flushed = time.monotonic()
@@ -117,7 +117,7 @@ class LmdbPages:
         keys = b"".join(bytes.fromhex(entry.key) for entry in layout.entries)
         try:
             self._make()
-            self._lease = Lease.take(self._folder / _OPEN, keys)
+            self._hold = Hold.take(self._folder / _OPEN, keys)
         except OSError as error:
             raise _unavailable(self._folder, error) from error
 
@@ -166,11 +166,11 @@ class LmdbPages:
     def close(self) -> None:
         """Write down what was used, and let others remove it."""
         with self._lock:
-            lease, self._lease = self._lease, None
-        if lease is not None:
-            if lease.process == os.getpid():
+            hold, self._hold = self._hold, None
+        if hold is not None:
+            if hold.process == os.getpid():
                 self._flush()
-            lease.release()
+            hold.release()
         self._claims.close()
 
     def _make(self) -> None:
@@ -234,7 +234,7 @@ class LmdbPages:
 
     def _find_held(self) -> frozenset[bytes]:
         """Return the names of entries that a living process has open."""
-        return frozenset(name for keys in read_leases(self._folder / _OPEN) for name in split_keys(keys))
+        return frozenset(name for keys in read_holds(self._folder / _OPEN) for name in split_keys(keys))
 
     def _mend(self) -> None:
         """Begin the file anew if the library could not bear it."""

@@ -32,7 +32,7 @@ _USAGE, _SIZES, _HOLDERS = (_PREFIX + name for name in ("usage", "sizes", "holde
 _LARGEST = 512 << 20  # bytes of a value, by Redis
 _OVERHEAD = 512  # bytes of keys and books for each entry, as counted towards the limit
 _LEASE_MS = 12_000
-_BEAT_SECONDS = 4.0
+_BEAT_SECONDS = 3.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1
 _KEYS_AT_ONCE = 1000
 
@@ -227,9 +227,11 @@ class RedisPages:
         held = f"{_PREFIX}held:{self._layout.key}"
         if not self._client.eval(HOLD, 2, _HOLDERS, held, self._holder, _LEASE_MS):
             keys = [entry.key for entry in self._layout.entries]
+            pipeline = self._client.pipeline(transaction=True)
             for begin in range(0, len(keys), _KEYS_AT_ONCE):
-                self._client.sadd(held, *keys[begin : begin + _KEYS_AT_ONCE])
-            self._client.pexpire(held, _LEASE_MS)
+                pipeline.sadd(held, *keys[begin : begin + _KEYS_AT_ONCE])
+            pipeline.pexpire(held, _LEASE_MS)
+            pipeline.execute()
 
     def _ask(self, question: Callable[[], _Answer]) -> _Answer:
         """Ask the server; whatever goes wrong is a `CacheError`."""

@@ -1,8 +1,7 @@
-"""Locks on files (`flock`) among the threads and processes of one machine; whoever dies lets go of them."""
+"""Who uses a file, and who has which entries open: locks (`flock`) that end with their process."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import time
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.errors import CacheError
+from headrace.stores.folder.locks import try_lock, unlock
 
 _PATIENCE_SECONDS = 10.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01
@@ -29,41 +29,40 @@ def locked(path: Path, shared: bool) -> Generator[None]:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _wait(path, descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        try:
-            yield
-        finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing would not do where a fork holds a copy
+        _wait(path, descriptor, shared)
+        yield
     finally:
-        os.close(descriptor)
+        unlock(descriptor)
 
 
-def _wait(path: Path, descriptor: int, kind: int) -> None:
-    end = time.monotonic() + _PATIENCE_SECONDS
-    pause = _SHORTEST_PAUSE
-    while True:
-        try:
-            return fcntl.flock(descriptor, kind)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise CacheError(
-                    f"{path}: somebody else held this lock for {_PATIENCE_SECONDS:.0f} seconds; look for a "
-                    "process that is paused"
-                ) from None
+def _wait(path: Path, descriptor: int, shared: bool) -> None:
+    end, pause = time.monotonic() + _PATIENCE_SECONDS, _SHORTEST_PAUSE
+    while not try_lock(descriptor, shared=shared):
+        if time.monotonic() > end:
+            raise CacheError(
+                f"{path}: somebody else held this lock for {_PATIENCE_SECONDS:.0f} seconds; look for a "
+                "process that is paused"
+            )
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-@dataclass(slots=True)
-class Lease:
-    """A locked file that says what its owner has in use, for as long as the owner lives."""
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A locked file that says what its owner has in use, for as long as the owner lives.
+
+    Attributes:
+        path: The file.
+        descriptor: The same, open and locked.
+        process: The owner.
+    """
 
     path: Path
     descriptor: int
     process: int
 
     @staticmethod
-    def take(folder: Path, content: bytes) -> Lease:
+    def take(folder: Path, content: bytes) -> Hold:
         """Write a file of its own into a folder, which is made, and lock it.
 
         Raises:
@@ -73,38 +72,37 @@ class Lease:
         path = folder / secrets.token_hex(8)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_lock(descriptor)
             with open(descriptor, "wb", closefd=False) as file:
                 file.write(content)
         except BaseException:
-            os.unlink(path)
             os.close(descriptor)
+            os.unlink(path)
             raise
-        return Lease(path, descriptor, os.getpid())
+        return Hold(path, descriptor, os.getpid())
 
     def release(self) -> None:
-        """Let go; a forked copy of the owner leaves the file alone."""
+        """Let go; a forked copy of the owner leaves the file and its lock alone."""
         if self.process == os.getpid():
             with suppress(OSError):
                 self.path.unlink()
-            with suppress(OSError):
-                fcntl.flock(self.descriptor, fcntl.LOCK_UN)
-        os.close(self.descriptor)
+            unlock(self.descriptor)
+        else:
+            os.close(self.descriptor)
 
 
-def read_leases(folder: Path) -> list[bytes]:
+def read_holds(folder: Path) -> list[bytes]:
     """Return what all living owners have in use, and remove the files of dead ones."""
     found: list[bytes] = []
     for name in os.listdir(folder) if folder.is_dir() else []:
         with suppress(FileNotFoundError):
-            descriptor = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                with open(descriptor, "rb", closefd=False) as file:
-                    found.append(file.read())
-            else:
-                os.unlink(folder / name)
+                if try_lock(descriptor, shared=True):
+                    os.unlink(folder / name)
+                else:
+                    with open(descriptor, "rb", closefd=False) as file:
+                        found.append(file.read())
             finally:
                 os.close(descriptor)
     return found
