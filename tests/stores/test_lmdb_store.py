@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -330,6 +331,47 @@ def test_a_store_that_cannot_be_written_to(tmp_path: Path) -> None:
     assert table.counts.outages >= 1
     with pytest.raises(hr.CacheError, match="cannot be used"):
         LmdbStore(path, on_unavailable="raise").open(big("x"))
+
+
+def read_only(path: Path, user: int) -> None:
+    """Read and write in a process that may only read."""
+    if os.geteuid() != user:
+        os.setgroups([])
+        os.setuid(user)
+    with pytest.raises(PermissionError):
+        (path / "x").touch()
+    table = LmdbStore(path).open(big("x"))
+    assert there(table) == list(range(6))
+    assert table.counts.outages == 0
+    with table.claim(6) as is_mine:
+        assert is_mine
+    with pytest.warns(UserWarning, match="Permission denied"):
+        table.put(6, rows_of(6))
+    assert there(table) == list(range(6))
+    assert table.counts.outages == 1
+    table.close()
+
+
+def test_a_store_that_can_only_be_read() -> None:
+    """What it has is used at once; what it lacks is not kept, which is told once."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cache"
+        table = LmdbStore(path).open(big("x"))
+        for number in range(6):
+            table.put(number, rows_of(number))
+        table.close()
+        user = os.geteuid() or 65534  # root may write anywhere, so somebody else has to try
+        for each in (path, *path.rglob("*")):
+            os.chown(each, user, -1)
+            each.chmod(0o500 if each.is_dir() else 0o400)
+        Path(folder).chmod(0o711)
+        child = multiprocessing.get_context("fork").Process(target=read_only, args=(path, user))
+        child.start()
+        child.join(60)
+        assert child.exitcode == 0
+        for each in path.rglob("*/"):
+            each.chmod(0o700)
+        path.chmod(0o700)
 
 
 def test_rows_that_no_page_may_hold(tmp_path: Path) -> None:

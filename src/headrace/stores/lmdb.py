@@ -119,7 +119,8 @@ class LmdbPages:
             self._make()
             self._hold = Hold.take(self._folder / _OPEN, keys)
         except OSError as error:
-            raise _unavailable(self._folder, error) from error
+            if not os.access(self._folder / _LOCK, os.R_OK):  # what can be read is of use as it is
+                raise _unavailable(self._folder, error) from error
 
     def get(self, key: str) -> Bytes | None:
         """Return a copy of a page; an empty one where the file is damaged."""
