@@ -98,7 +98,6 @@ def turns(arguments: argparse.Namespace) -> dict[str, Any]:
     """Let every case deliver for some time, in turn, as often as there are rounds."""
     import cached_peers
 
-    arrays = cached_peers.map_arrays(arguments.cache)
     size = batch_size(arguments.kind)
     chosen = arguments.cases or [
         name for name, needs in cached_peers.NEEDS.items() if importlib.util.find_spec(needs) is not None
@@ -113,7 +112,7 @@ def turns(arguments: argparse.Namespace) -> dict[str, Any]:
             loaders.append(loader)
             streams[name] = endless(loader)
         else:
-            streams[name] = cached_peers.PEERS[name](arrays, size)
+            streams[name] = cached_peers.PEERS[name](arguments.cache, size)
         next(streams[name])  # what is made once, compiled and touched for the first time
         run(streams[name], arguments.seconds)
     canary = measure.Canary(arguments.canary_bytes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-Arrays = dict[str, np.ndarray]
-Peer = Callable[[Arrays, int], Iterator[int]]
+Peer = Callable[[Path, int], Iterator[int]]
 
 THREADS = 2
 AHEAD = 16  # rows that are asked for before they are copied
@@ -27,9 +27,18 @@ BATCHES = 64  # that a thread gathers without a word to the others
 FEW_ROWS = 200_000  # HF datasets takes some 0.2 ms a row
 
 
-def map_arrays(cache: Path) -> Arrays:
+@cache
+def map_arrays(folder: Path) -> dict[str, np.ndarray]:
     """The cache's arrays as anybody could open them."""
-    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(cache.rglob("[0-9]*-*.npy"))}
+    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.rglob("[0-9]*-*.npy"))}
+
+
+@cache
+def make_tensors(folder: Path) -> list[Any]:
+    """The same rows as tensors in memory."""
+    import torch
+
+    return [torch.from_numpy(np.array(array)) for array in map_arrays(folder).values()]
 
 
 def random_orders(rows: int, batch: int) -> Iterator[list[np.ndarray]]:
@@ -70,9 +79,9 @@ def _gather(source: Any, order: Any, out: Any) -> None:
             out[row, column] = source[taken, column]
 
 
-def gather_limit(arrays: Arrays, batch: int) -> Iterator[int]:
+def gather_limit(folder: Path, batch: int) -> Iterator[int]:
     """Threads gather from the mapped files into buffers of their own, used again and again."""
-    rows = [np.asarray(array).reshape(len(array), -1) for array in arrays.values()]
+    rows = [np.asarray(array).reshape(len(array), -1) for array in map_arrays(folder).values()]
     # Wide rows as words, which compiled loops copy in the fewest steps.
     rows = [each.view(np.uint64) if each[:1].nbytes % 8 == 0 else each for each in rows]
     buffers = [[np.empty((batch, each.shape[1]), each.dtype) for each in rows] for _ in range(THREADS)]
@@ -91,11 +100,11 @@ def gather_limit(arrays: Arrays, batch: int) -> Iterator[int]:
                 yield sum(pool.map(work, [(number, part[number::THREADS]) for number in range(THREADS)]))
 
 
-def index_select(arrays: Arrays, batch: int) -> Iterator[int]:
+def index_select(folder: Path, batch: int) -> Iterator[int]:
     """What is written by hand: fresh tensors from tensors in memory."""
     import torch
 
-    tensors = [torch.from_numpy(np.array(array)) for array in arrays.values()]
+    tensors = make_tensors(folder)
     for orders in random_orders(len(tensors[0]), batch):
         for order in orders:
             numbers = torch.from_numpy(order)
@@ -103,12 +112,11 @@ def index_select(arrays: Arrays, batch: int) -> Iterator[int]:
             yield len(taken[0])
 
 
-def tensor_dataset(arrays: Arrays, batch: int) -> Iterator[int]:
+def tensor_dataset(folder: Path, batch: int) -> Iterator[int]:
     """The data set, loader and samplers of torch itself."""
-    import torch
     from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
-    data = TensorDataset(*(torch.from_numpy(np.array(array)) for array in arrays.values()))
+    data = TensorDataset(*make_tensors(folder))
     sampler = BatchSampler(RandomSampler(data), batch, drop_last=False)
     loader = DataLoader(data, sampler=sampler, batch_size=None)
     while True:
@@ -116,14 +124,14 @@ def tensor_dataset(arrays: Arrays, batch: int) -> Iterator[int]:
             yield len(taken[0])
 
 
-def hf_datasets(arrays: Arrays, batch: int) -> Iterator[int]:
+def hf_datasets(folder: Path, batch: int) -> Iterator[int]:
     """HF datasets in torch's format, by batches of row numbers, over some of the rows."""
     import pyarrow as pa
     from datasets import Dataset
 
     columns = {
         f"{name}_{number}": np.array(array[:FEW_ROWS].reshape(min(len(array), FEW_ROWS), -1)[:, number])
-        for name, array in arrays.items()
+        for name, array in map_arrays(folder).items()
         for number in range(min(array[:1].size, 32))
     }
     data = Dataset(pa.table(columns)).with_format("torch")
@@ -133,11 +141,11 @@ def hf_datasets(arrays: Arrays, batch: int) -> Iterator[int]:
             yield len(order)
 
 
-def tf_data(arrays: Arrays, batch: int) -> Iterator[int]:
+def tf_data(folder: Path, batch: int) -> Iterator[int]:
     """tf.data: gathers by batches of row numbers, as its users do for what lies in memory."""
     import tensorflow as tf
 
-    tensors = [tf.constant(np.array(array)) for array in arrays.values()]
+    tensors = [tf.constant(np.array(array)) for array in map_arrays(folder).values()]
     rows = len(tensors[0])
     numbers = tf.data.Dataset.from_generator(
         lambda: (order for order in next(random_orders(rows, batch))), tf.TensorSpec([None], tf.int64)
