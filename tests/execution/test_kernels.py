@@ -77,31 +77,36 @@ def test_rows_are_copied_like_the_oracle_does(dtype: str, shape: tuple[int, ...]
     assert [output.tobytes() for output in got] == [output.tobytes() for output in expected]
 
 
+def split(count: int, batches: int) -> np.ndarray:
+    """Cut so many rows into batches, some of them empty."""
+    return np.sort(np.append(np.random.default_rng(batches).integers(0, count + 1, batches - 1), count))
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (13,), (26,), (16, 16), (3, 7, 5), (3, 64, 64)])
 @pytest.mark.parametrize("dtype", _DTYPES)
 @pytest.mark.parametrize("count", [0, 1, 200])
 def test_rows_are_gathered_like_the_oracle_does(dtype: str, shape: tuple[int, ...], count: int) -> None:
-    """Rows at any places, some of them twice, become a batch, and nothing beside it is written."""
+    """Rows at any places, some of them twice, become batches, and nothing beside them is written."""
     source = values(2, dtype, (_ROWS, *shape))
-    rows = np.random.default_rng(count).integers(0, _ROWS, count)
-    got, expected = (np.zeros((count + 1, *shape), dtype) for _ in range(2))
+    rows, ends = np.random.default_rng(count).integers(0, _ROWS, count), split(count, 4)
+    got, expected = ([np.zeros((count + 1, *shape), dtype) for _ in ends] for _ in range(2))
 
-    kernels.gather_rows(source, rows, got[:count])
-    kernels.gather_rows_reference(source, rows, expected[:count])
+    kernels.gather_rows(source, rows, ends, addresses(got))
+    kernels.gather_rows_reference(source, rows, ends, expected)
 
-    assert got.tobytes() == expected.tobytes()
+    assert [output.tobytes() for output in got] == [output.tobytes() for output in expected]
 
 
 @pytest.mark.parametrize("width", [1, 2, 26, 40])
 @pytest.mark.parametrize("dtype", _DTYPES)
 @pytest.mark.parametrize("count", [0, 1, 511, 1500])
 def test_columns_are_gathered_like_the_oracle_does(dtype: str, width: int, count: int) -> None:
-    """Rows of many columns land side by side, over several blocks of rows."""
+    """Rows of many columns land side by side in their batches, over several blocks of rows."""
     columns = [values(number, dtype, (_ROWS,)) for number in range(width)]
-    rows = np.random.default_rng(count).integers(0, _ROWS, count)
-    got, expected = (np.zeros((count + 1, width), dtype) for _ in range(2))
+    rows, ends = np.random.default_rng(count).integers(0, _ROWS, count), split(count, 3)
+    got, expected = ([np.zeros((count + 1, width), dtype) for _ in ends] for _ in range(2))
 
-    kernels.gather_columns(columns, rows, got[:count])
-    kernels.gather_columns_reference(columns, rows, expected[:count])
+    kernels.gather_columns(columns, rows, ends, addresses(got))
+    kernels.gather_columns_reference(columns, rows, ends, expected)
 
-    assert got.tobytes() == expected.tobytes()
+    assert [output.tobytes() for output in got] == [output.tobytes() for output in expected]

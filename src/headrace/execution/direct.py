@@ -11,22 +11,25 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.batch import Batch, Column
+from headrace.batch import Batch
 from headrace.execution.cached import CachedRecipe
 from headrace.execution.executors import Threads
+from headrace.execution.gather import address
 from headrace.execution.recipe import Recipe
 from headrace.execution.stats import measured
 from headrace.execution.whole import Whole, find_in_memory
 from headrace.execution.workshop import Workshop
-from headrace.planning.plan import Plan
+from headrace.planning.plan import Plan, StepSamples
 from headrace.planning.world import World
 from headrace.prepare.pack import Stack
 
+Array = NDArray[Any]
 Ids = NDArray[np.int64]
 
 # What a task gathers: so much that handing it to a thread costs little beside it.
@@ -106,27 +109,36 @@ class _Gatherer:
             places = self.whole.places(chosen, self.plan.samples)
             if self.whole.entries is not None and not self.whole.entries.are_sound(places):
                 return []
-            batches: list[Batch] = []
-            begin = 0
-            for step in steps:
-                end = begin + self.plan.batch_size(step, self.world)
-                ids = chosen.ids[begin:end]
-                # A consumer that keeps one batch shall not keep the ids of others.
-                ids = ids if len(steps) == 1 else ids.copy()
-                batch = Batch(self._rows(places[begin:end]), ids, self.plan.padding_mask(step, self.world))
-                batches.append(self.recipe.finish(batch))
-                begin = end
-            return batches
+            return self._batches(steps, chosen, places)
 
-    def _rows(self, places: Ids) -> dict[str, Column]:
-        """Copy rows into the memory of one batch."""
-        wanted = {name: ((len(places), *shape), dtype) for name, (shape, dtype) in self._formats.items()}
+    def _batches(self, steps: range, chosen: StepSamples, places: Ids) -> list[Batch]:
+        ends = chosen.ends.tolist()
+        sizes = [end - begin for begin, end in pairwise([0, *ends])]
+        arrays = [self._allocate(size) for size in sizes]
+        self._fill(arrays, places, chosen.ends)
+        batches: list[Batch] = []
+        for step, size, end, columns in zip(steps, sizes, ends, arrays, strict=True):
+            ids = chosen.ids[end - size : end]
+            # A consumer that keeps one batch shall not keep the ids of others.
+            ids = ids if len(steps) == 1 else ids.copy()
+            batch = Batch(columns, ids, self.plan.padding_mask(step, self.world))
+            batches.append(self.recipe.finish(batch))
+        return batches
+
+    def _allocate(self, rows: int) -> dict[str, Array]:
+        """Take memory for one batch."""
+        formats = self._formats.items()
+        return self.workshop.memory.allocate(
+            {name: ((rows, *shape), kind) for name, (shape, kind) in formats}
+        )
+
+    def _fill(self, batches: list[dict[str, Array]], places: Ids, ends: Ids) -> None:
+        """Copy rows into the memory of batches; one call for each column, as each lets go of the GIL."""
         from headrace.execution import kernels  # numba loads with the first use
 
-        targets = self.workshop.memory.allocate(wanted)
         for name, column in self.whole.columns.items():
+            outputs = np.array([address(arrays[name]) for arrays in batches], np.uint64)
             if isinstance(column, Stack):
-                kernels.gather_columns(column.parts, places, targets[name])
+                kernels.gather_columns(column.parts, places, ends, outputs)
             else:
-                kernels.gather_rows(column, places, targets[name])
-        return {**targets}
+                kernels.gather_rows(column, places, ends, outputs)

@@ -1,10 +1,10 @@
 """The compiled kernels of the gather, with a NumPy oracle beside each.
 
 The copies bring rows of one row group into the batches that they belong to: row `rows[i]` goes to slot
-`slots[i]` of the output whose memory begins at `outputs[steps[i]]`. The gathers fill one batch: row `rows[i]`
-becomes its row i. Memory is passed by address, since the number of columns and of open batches is known
-only at run time. The kernels trust their arguments: whoever calls allocates the outputs and checks shapes
-and bounds before.
+`slots[i]` of the output whose memory begins at `outputs[steps[i]]`. The gathers fill one batch after the
+other: row `rows[i]` becomes the next row. Memory is passed by address, since the number of columns and of
+open batches is known only at run time. The kernels trust their arguments: whoever calls allocates the
+outputs and checks shapes and bounds before.
 """
 
 from __future__ import annotations
@@ -84,19 +84,22 @@ def _gather_columns_kernel(kind: Any) -> Callable[..., None]:
     """Compile the gather of k columns of one item size into rows of k items."""
     size = np.dtype(str(kind)).itemsize
 
-    @njit("void(uint64[::1], int64[::1], uint64)", nogil=True, cache=True, boundscheck=False)
-    def gather(columns: Any, rows: Any, target: Any) -> None:
+    @njit("void(uint64[::1], int64[::1], int64[::1], uint64[::1])", nogil=True, cache=True, boundscheck=False)
+    def gather(columns: Any, rows: Any, ends: Any, outputs: Any) -> None:
         # One column at a time over as many rows as stay in the caches until all columns are in place.
         ahead = np.int64(rows_ahead(np.uint64(_LINE)))
-        output = pointer(target, kind)
-        for first in range(0, rows.size, _BLOCK):
-            last = min(first + _BLOCK, rows.size)
-            for number in range(columns.size):
-                source = pointer(columns[number], kind)
-                for place in range(first, last):
-                    if place + ahead < last:
-                        ask_for(columns[number] + np.uint64(rows[place + ahead] * size), np.uint64(1))
-                    output[place * columns.size + number] = source[rows[place]]
+        begin = 0
+        for step in range(ends.size):
+            output = pointer(outputs[step], kind)
+            for first in range(begin, ends[step], _BLOCK):
+                last = min(first + _BLOCK, ends[step])
+                for number in range(columns.size):
+                    source = pointer(columns[number], kind)
+                    for place in range(first, last):
+                        if place + ahead < last:
+                            ask_for(columns[number] + np.uint64(rows[place + ahead] * size), np.uint64(1))
+                        output[(place - begin) * columns.size + number] = source[rows[place]]
+            begin = ends[step]
 
     return gather
 
@@ -123,15 +126,20 @@ def _copy_rows(source: Any, width: Any, outputs: Any, rows: Any, steps: Any, slo
     fence()
 
 
-@njit("void(uint64, uint64, int64[::1], uint64)", nogil=True, cache=True, boundscheck=False)
-def _gather_rows(source: Any, width: Any, rows: Any, target: Any) -> None:
+@njit("void(uint64, uint64, int64[::1], int64[::1], uint64[::1])", nogil=True, cache=True, boundscheck=False)
+def _gather_rows(source: Any, width: Any, rows: Any, ends: Any, outputs: Any) -> None:
     ahead = np.int64(rows_ahead(width))
     for place in range(min(ahead, rows.size)):
         ask_for(source + np.uint64(rows[place]) * width, width)
-    for place in range(rows.size):
-        if place + ahead < rows.size:
-            ask_for(source + np.uint64(rows[place + ahead]) * width, width)
-        copy_row(target + np.uint64(place) * width, source + np.uint64(rows[place]) * width, width)
+    begin = 0
+    for step in range(ends.size):
+        target = outputs[step]
+        for place in range(begin, ends[step]):
+            if place + ahead < rows.size:
+                ask_for(source + np.uint64(rows[place + ahead]) * width, width)
+            copy_row(target, source + np.uint64(rows[place]) * width, width)
+            target += width
+        begin = ends[step]
     fence()
 
 
@@ -155,31 +163,37 @@ def copy_rows(source: Array, outputs: Addresses, rows: Ids, steps: Ids, slots: I
     _copy_rows(source.__array_interface__["data"][0], source[:1].nbytes, outputs, rows, steps, slots)
 
 
-def gather_rows(source: Array, rows: Ids, target: Array) -> None:
-    """Copy rows of a contiguous array of shape [n, ...], at random places, to one of [r, ...].
+def gather_rows(source: Array, rows: Ids, ends: Ids, outputs: Addresses) -> None:
+    """Copy rows of a contiguous array of shape [n, ...], at random places, to batches; releases the GIL.
 
-    Releases the GIL. The target is as the source but for the number of its rows, and contiguous too.
+    Args:
+        source: Where the rows lie.
+        rows: Which rows, those of one batch after those of another; int64 of shape [r].
+        ends: Where the rows of each batch end, int64 of shape [batches].
+        outputs: Where each batch's array begins, of the same dtype and row shape; uint64 of shape [batches].
     """
-    begin, end = (array.__array_interface__["data"][0] for array in (source, target))
-    _gather_rows(begin, source[:1].nbytes, rows, end)
+    _gather_rows(source.__array_interface__["data"][0], source[:1].nbytes, rows, ends, outputs)
 
 
-def gather_columns(columns: Sequence[Array], rows: Ids, target: Array) -> None:
-    """Copy rows of k contiguous arrays of shape [n], at random places, to one of [r, k]; releases the GIL."""
+def gather_columns(columns: Sequence[Array], rows: Ids, ends: Ids, outputs: Addresses) -> None:
+    """Do the same for k contiguous arrays of shape [n], which lie side by side in batches of shape [m, k]."""
     addresses = np.array([column.__array_interface__["data"][0] for column in columns], np.uint64)
-    kernel = _GATHER_COLUMNS_KERNELS[columns[0].dtype.itemsize]
-    kernel(addresses, rows, target.__array_interface__["data"][0])
+    _GATHER_COLUMNS_KERNELS[columns[0].dtype.itemsize](addresses, rows, ends, outputs)
 
 
-def gather_rows_reference(source: Array, rows: Ids, target: Array) -> None:
+def gather_rows_reference(source: Array, rows: Ids, ends: Ids, outputs: Sequence[Array]) -> None:
     """Do what `gather_rows` does, in plain NumPy."""
-    target[:] = source[rows]
+    for output, here in zip(outputs, np.split(rows, ends[:-1]), strict=True):
+        output[: len(here)] = source[here]
 
 
-def gather_columns_reference(columns: Sequence[Array], rows: Ids, target: Array) -> None:
+def gather_columns_reference(
+    columns: Sequence[Array], rows: Ids, ends: Ids, outputs: Sequence[Array]
+) -> None:
     """Do what `gather_columns` does, in plain NumPy."""
-    for number, column in enumerate(columns):
-        target[:, number] = column[rows]
+    for output, here in zip(outputs, np.split(rows, ends[:-1]), strict=True):
+        for number, column in enumerate(columns):
+            output[: len(here), number] = column[here]
 
 
 def copy_columns_reference(

@@ -60,10 +60,12 @@ class StepSamples:
     Attributes:
         indices: Their places in the plan's `samples`, int64 of shape [n].
         ids: Their ids, int64 of shape [n].
+        ends: Where each step's samples end, int64 of shape [steps].
     """
 
     indices: Ids
     ids: Ids
+    ends: Ids
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -246,19 +248,21 @@ class Plan:
         """
         cut, lanes = self.cut(world), self.order.lanes
         parts: list[Ids] = []
+        sizes: list[int] = []
         for step in steps:
             if not 0 <= step < cut.steps:
                 raise OptionError(f"a step must lie in 0..{cut.steps - 1}, got {step}")
             first, last = cut.slice(step, world)
             begin, end = cut.bounds(step)
             until = min(last, end - begin)
+            sizes.append(last - first)
             if first < until:
                 parts.append(cut.positions(step, lanes, np.arange(first, until)))
             if until < last:
                 parts.append((np.arange(max(first, until), last) - (end - begin)) % max(self.count, 1))
         positions = np.concatenate(parts) if len(parts) != 1 else parts[0]
         indices = self.order.indices(positions)
-        return StepSamples(indices, self.samples.at(indices))
+        return StepSamples(indices, self.samples.at(indices), np.cumsum(sizes))
 
     def padding_mask(self, step: int, world: World) -> NDArray[np.bool_] | None:
         """With `tail="pad"`, mark the samples of this rank's batch that are padding; else None."""
