@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -330,9 +331,17 @@ class CachedRecipe(Recipe):
         """Digest of what is read, of the steps without what nobody wants, and of the arrays they end in."""
         kinds = [(field.name, str(field.type)) for field in self.source.schema]
         keeps_arrow = self.keep_arrow and self.pack is None
-        polars = pl.__version__ if self.needs_frame else None
         read = kinds, self.columns
-        return digest("steps", FORMAT_VERSION, read, self.needed, self.pack, keeps_arrow, polars)
+        # Expressions and images come out as these libraries compute and decode them.
+        libraries = pl.__version__ if self.needs_frame else None, _version("pillow")
+        return digest("steps", FORMAT_VERSION, read, self.needed, self.pack, keeps_arrow, libraries)
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
 
 
 def _chosen(laid: Laid | Untouched, rows: Rows | None) -> NDArray[Any] | pa.Array:

@@ -316,7 +316,7 @@ def assert_same(found: Columns | None, expected: Columns) -> None:
     assert found is not None
     assert list(found) == list(expected)
     for name, column in expected.items():
-        got = found[name]
+        got: Any = found[name]
         if isinstance(column, np.ndarray):
             assert isinstance(got, np.ndarray)
             assert (got.dtype, got.shape) == (column.dtype, column.shape)
