@@ -6,6 +6,9 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -20,12 +23,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from cached_data import DATA, chosen, hash_of, packed, plain, without_nulls, write_shards
-from redis_server import RedisServer
+from cached_data import DATA, hash_of, packed, plain, write_shards
+from state_programs import SOMEBODY
 
 import headrace as hr
 from headrace.stores.memory import MemoryStore
-from headrace.testing import Fail, FaultySource, LoaderTests
+from headrace.testing import Fail, FaultySource
 
 SHUFFLES = [False, True, "global"]
 
@@ -315,6 +318,53 @@ def test_a_folder_that_is_deleted_in_mid_epoch(built: int, data: Path, tmp_path:
         loader.close()
 
 
+def run_state(*arguments: object) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("state_programs.py")), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(Path(hr.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_disk_that_is_full(data: Path, tmp_path: Path) -> None:
+    """A file that cannot grow is told of, and no batch is missing."""
+    found = run_state("full", data, tmp_path / "cache", 700)
+    assert found["right"] == [True] * 4
+    assert max(found["misses"]) > 0
+    assert found["told"]
+
+
+def test_a_folder_that_is_read_only(data: Path) -> None:
+    """What is there is used, what is missing is prepared, and nothing is changed."""
+    with tempfile.TemporaryDirectory() as name:
+        top, cache = Path(name), Path(name) / "cache"
+        shards = shutil.copytree(data, top / "shards")
+        packed(shards).materialize(cache)
+        with plain(shards).cache(cache).loader(6, output="numpy") as loader:
+            next(iter(loader))
+        paths = [top, *top.rglob("*")]
+        for path in sorted(paths, reverse=True):
+            if os.geteuid() == 0:
+                os.chown(path, SOMEBODY, SOMEBODY)
+            path.chmod(0o500 if path.is_dir() else 0o400)
+        before = {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+        try:
+            found = run_state("readonly", shards, cache)
+            assert {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()} == before
+        finally:
+            for path in paths:
+                if path.is_dir():
+                    path.chmod(0o700)
+    assert found["right"] == [True] * 4
+    assert found["misses"][:2] == [0, 0]
+    assert found["misses"][2] > 0
+
+
 def test_what_files_hold_is_remembered_in_the_folder(data: Path, tmp_path: Path) -> None:
     """Later runs look at each file and read none; what is remembered is no part of what must be right."""
     folder = tmp_path / "cache"
@@ -325,45 +375,6 @@ def test_what_files_hold_is_remembered_in_the_folder(data: Path, tmp_path: Path)
     with packed(data).cache(folder).loader(6, output="numpy") as loader:
         list(loader)
         assert counted(loader, "misses") == (0,)
-
-
-class CachedTests(LoaderTests):
-    """The contract of a data set for the order that users of a cache choose most."""
-
-    @pytest.fixture(params=["global"], ids=str)
-    def shuffle(self, request: pytest.FixtureRequest) -> Any:
-        return request.param
-
-
-class TestMemory(CachedTests):
-    @pytest.fixture(scope="module")
-    @staticmethod
-    def dataset(data: Path) -> hr.Dataset:
-        return plain(data).cache("memory")
-
-
-class TestFolder(CachedTests):
-    @pytest.fixture(scope="module")
-    @staticmethod
-    def dataset(data: Path, tmp_path_factory: pytest.TempPathFactory) -> hr.Dataset:
-        return chosen(data).cache(tmp_path_factory.mktemp("folder") / "cache")
-
-
-class TestLmdb(CachedTests):
-    @pytest.fixture(params=[True], ids=str)
-    def shuffle(self, request: pytest.FixtureRequest) -> Any:
-        return request.param
-
-    @pytest.fixture(scope="module")
-    @staticmethod
-    def dataset(data: Path, tmp_path_factory: pytest.TempPathFactory) -> hr.Dataset:
-        return packed(data).cache(f"lmdb://{tmp_path_factory.mktemp('lmdb') / 'cache'}")
-
-
-class TestRedis(CachedTests):
-    @pytest.fixture
-    def dataset(self, data: Path, one_redis_server: RedisServer) -> hr.Dataset:
-        return without_nulls(data).cache(one_redis_server.url)
 
 
 def test_like_named_columns_of_one_file_lie_apart(tmp_path: Path) -> None:
