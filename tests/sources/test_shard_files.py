@@ -109,8 +109,7 @@ def test_an_edit_in_place_is_seen(write: Callable[[Path], Path], tmp_path: Path)
 
     with pytest.raises(hr.ChangedSourceError, match=path.name):
         check_shards(source, [0])
-    with pytest.raises(hr.ChangedSourceError, match=path.name):
-        identify_shards(source, known)
+    assert identify_shards(source, known) == {}
     after = identify_shards(source_of(path), known)
     assert before.keys() == after.keys() == {0}
     assert before != after
@@ -134,9 +133,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     source = source_of(path)
     path.unlink()
 
-    for look in (lambda: check_shards(source, [0]), lambda: identify_shards(source, FileDigests())):
-        with pytest.raises(hr.MissingSourceError, match=r"a\.parquet"):
-            look()
+    with pytest.raises(hr.MissingSourceError, match=r"a\.parquet"):
+        check_shards(source, [0])
+    assert identify_shards(source, FileDigests()) == {}
 
 
 def test_all_files_of_a_shard_count(tmp_path: Path) -> None:

@@ -185,6 +185,34 @@ def test_an_edited_source_never_yields_old_rows(place: Place, tmp_path: Path) ->
         assert counted(again, "misses") == (0,)
 
 
+@pytest.mark.parametrize("shuffle", SHUFFLES)
+def test_a_shard_that_changes_is_what_it_is_without_a_cache(
+    shuffle: Any, place: Place, tmp_path: Path
+) -> None:
+    """As without a cache: an error at the first batch that needs it, or with `on_error="skip"` left out."""
+    write_shards(tmp_path / "shards")
+    bare = packed(tmp_path / "shards")
+    options: Any = {"shuffle": shuffle, "seed": 2, "output": "numpy", "with_ids": True, "threads": 0}
+    kinds = [(ds, on_error) for ds in (bare, bare.cache(place())) for on_error in ("raise", "skip")]
+    loaders = [ds.loader(6, on_error=on_error, **options) for ds, on_error in kinds]
+    for loader in loaders:
+        list(loader)
+    os.utime(tmp_path / "shards" / "part-0.parquet")
+    got: list[Any] = []
+    for loader in loaders:
+        batches: list[Any] = []
+        try:
+            batches.extend(hash_of([batch])[0] for batch in loader)
+        except hr.ChangedSourceError as error:
+            batches.append(str(error))
+        got.append((batches, loader.stats()["skipped_ids"]))
+        loader.close()
+
+    assert got[2:] == got[:2]
+    assert "opened" in got[0][0][-1]
+    assert len(got[1][1]) == 12
+
+
 def test_positions_do_not_know_of_caches(place: Place, data: Path) -> None:
     """A state that was saved with a cache is loaded without one, and the other way round."""
     bare = packed(data)

@@ -10,7 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headrace.execution.contents import check_shards, identify_shards
+from headrace.execution.contents import are_unchanged, check_shards, identify_shards
 from headrace.execution.gather import address
 from headrace.execution.recipe import Recipe, Rows, Untouched, needs_ids
 from headrace.execution.stats import Stats, measured
@@ -43,14 +43,16 @@ class _Opened:
         shards: The shards that hold samples which take part.
         layout: The entries.
         table: Where they are kept.
-        numbers: The entry of each row group, -1 if none of its samples takes part; int64 of shape
-            [row groups].
+        numbers: The entry of each row group; -1 if none of its samples takes part, or its shard cannot be
+            identified. Int64 of shape [row groups].
+        is_current: Whether every shard is the one that was opened, so that no read would fail for that.
     """
 
     shards: tuple[int, ...]
     layout: Layout
     table: Table
     numbers: NDArray[np.int64]
+    is_current: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +147,14 @@ class CachedRecipe(Recipe):
         return total
 
     def refresh(self) -> None:
-        """Open the store, or look whether the source's files are still those whose entries it has.
-
-        Raises:
-            ChangedSourceError: One is not; without a cache the next read of it would tell.
-        """
+        """Open the store, or look whether the source's files are still those whose entries it has."""
         with self._own_door.lock:
-            if self._door.opened is None:
+            opened = self._door.opened
+            if opened is None:
                 self._open()
             else:
-                check_shards(self.source, self._door.opened.shards)
+                is_current = opened.is_current and are_unchanged(self.source, opened.shards)
+                self._door.opened = replace(opened, is_current=is_current)
 
     def close(self) -> None:
         """Let go of what this process has opened; the next use opens it again."""
@@ -164,7 +164,7 @@ class CachedRecipe(Recipe):
     def whole(self) -> Whole | None:
         """Return all rows that take part, if the store has them as one array for each name."""
         opened = self._opened
-        arrays = opened.table.whole()
+        arrays = opened.table.whole() if opened.is_current else None
         if arrays is None:
             return None
         entries = Entries(
@@ -176,12 +176,23 @@ class CachedRecipe(Recipe):
     def is_whole(self) -> bool:
         """Whether the store shows all rows as arrays, as far as this process has opened it already."""
         opened = self._own_door.opened
-        return opened is not None and opened.table.whole() is not None
+        return opened is not None and opened.is_current and opened.table.whole() is not None
 
     @property
     def layout(self) -> Layout:
         """The entries, in the order of the data."""
         return self._opened.layout
+
+    @property
+    def row_groups(self) -> list[int]:
+        """The number of each entry's row group.
+
+        Raises:
+            SourceError: A shard has changed since it was opened, or cannot be read.
+        """
+        opened = self._opened
+        check_shards(self.source, opened.shards)
+        return np.flatnonzero(opened.numbers >= 0).tolist()
 
     def arrays(
         self,
@@ -193,9 +204,9 @@ class CachedRecipe(Recipe):
         """Return one row group laid out for the gather, prepared if the store does not have it."""
         opened = self._opened
         number = int(opened.numbers[row_group.number])
-        if rows is not None or number < 0:  # what is left out is not in the key
+        # What `rows` leaves out is not in the key; a shard that changed fails as it does without a cache.
+        if rows is not None or number < 0 or not are_unchanged(self.source, [row_group.shard]):
             return super().arrays(row_group, wanted, stats, rows)
-        check_shards(self.source, [row_group.shard])  # as a read would
         taken = self._taken(row_group)
         with measured(stats, "read"):
             found = opened.table.get(number)
@@ -205,15 +216,15 @@ class CachedRecipe(Recipe):
             self._door.counts.add(hits=1)
         return dict(found), taken
 
-    def fill(self, number: int, wait: bool) -> Filled:
-        """Prepare an entry's row group and keep it, if the store does not have it.
+    def fill(self, row_group: RowGroup, wait: bool) -> Filled:
+        """Prepare a row group that has an entry and keep it, if the store does not have it.
 
         Args:
-            number: Which entry of the layout.
+            row_group: Which one.
             wait: Whether to wait for somebody else who prepares it at the moment.
         """
         opened = self._opened
-        row_group = self.source.manifest[int(np.flatnonzero(opened.numbers == number)[0])]
+        number = int(opened.numbers[row_group.number])
         check_shards(self.source, [row_group.shard])
         columns, state = opened.table.get(number), "found"
         if columns is None and not wait and opened.table.is_claimed(number):
@@ -279,11 +290,12 @@ class CachedRecipe(Recipe):
         assert self.cache is not None
         self._shut()
         known = digests_of(self.cache)
-        shards = identify_shards(self.source, known, self._shards())
-        layout, numbers = self._layout(shards)
+        shards = self._shards()
+        contents = identify_shards(self.source, known, shards)
+        layout, numbers = self._layout(contents)
         table = self.cache.open(layout)
         known.save()  # once the store was found fit for use
-        self._door.opened = _Opened(tuple(shards), layout, table, numbers)
+        self._door.opened = _Opened(tuple(shards), layout, table, numbers, len(contents) == len(shards))
         self._door.ends = weakref.finalize(self._door, table.close)  # also if nobody closes the recipe
 
     def _shut(self) -> None:
@@ -309,7 +321,7 @@ class CachedRecipe(Recipe):
         for row_group in manifest:
             taken = self._taken(row_group)
             rows = row_group.rows if taken is None else len(taken)
-            if rows:
+            if rows and row_group.shard in shards:
                 numbers[row_group.number] = len(entries)
                 entries.append(Entry(self._entry_key(row_group, shards[row_group.shard], taken), rows))
         return Layout(tuple(entries), self.row_bytes), numbers

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
+from headrace.errors import SourceError
 from headrace.fingerprint import digest
 from headrace.sources.base import Source, SupportsFiles
 from headrace.sources.files import Stamp
@@ -27,11 +29,8 @@ def identify_shards(
         shards: Which shards; all by default.
 
     Returns:
-        Number of the shard to 32 hexadecimal characters, whatever the files' paths.
-
-    Raises:
-        ChangedSourceError: A file is no longer the one that was opened.
-        SourceError: A file cannot be read.
+        Number of the shard to 32 hexadecimal characters, whatever the files' paths. A shard of which a file
+        has changed since it was opened, or cannot be read, is left out: reading it will tell what is wrong.
 
     Example:
         >>> import headrace as hr
@@ -39,16 +38,18 @@ def identify_shards(
         >>> len(identify_shards(source, FileDigests())[0])
         32
     """
-    wanted = range(len(source.manifest.shards)) if shards is None else tuple(shards)
-    files = {shard: _files(source, shard) for shard in wanted}
+    wanted = range(len(source.manifest.shards)) if shards is None else shards
+    files = {shard: found for shard in wanted if (found := _files(source, shard)) is not None}
     stamps = {path: stamp for found in files.values() for path, stamp in found.items()}
-    unknown = {path: stamp for path, stamp in stamps.items() if not known.knows(path)}
+    unknown = [path for path in stamps if not known.knows(path)]
+    find = partial(_find, known, stamps)
     with ThreadPoolExecutor(min(_HASHERS, len(unknown)) or 1, thread_name_prefix="headrace-hash") as pool:
-        digests = dict(zip(unknown, pool.map(known.find, unknown, unknown.values()), strict=True))
-    digests |= {path: known.find(path, stamp) for path, stamp in stamps.items() if path not in digests}
+        digests = dict(zip(unknown, pool.map(find, unknown), strict=True))
+    digests |= {path: find(path) for path in stamps if path not in digests}
     return {
         shard: digest(source.manifest.shards[shard].content_identity, [digests[path] for path in found])
         for shard, found in files.items()
+        if all(digests[path] is not None for path in found)
     }
 
 
@@ -59,10 +60,31 @@ def check_shards(source: Source, shards: Iterable[int]) -> None:
         ChangedSourceError: One was replaced or rewritten.
         SourceError: One is gone.
     """
-    for shard in shards:
-        for path, stamp in _files(source, shard).items():
-            stamp.check(path)
+    if isinstance(source, SupportsFiles):
+        for shard in shards:
+            for path, stamp in source.shard_files(shard).items():
+                stamp.check(path)
 
 
-def _files(source: Source, shard: int) -> dict[str, Stamp]:
-    return dict(source.shard_files(shard)) if isinstance(source, SupportsFiles) else {}
+def are_unchanged(source: Source, shards: Iterable[int]) -> bool:
+    """Tell whether `check_shards` has no complaints."""
+    try:
+        check_shards(source, shards)
+    except SourceError:
+        return False
+    return True
+
+
+def _files(source: Source, shard: int) -> Mapping[str, Stamp] | None:
+    """The files of a shard, None if they are known to have changed."""
+    try:
+        return source.shard_files(shard) if isinstance(source, SupportsFiles) else {}
+    except SourceError:
+        return None
+
+
+def _find(known: FileDigests, stamps: Mapping[str, Stamp], path: str) -> str | None:
+    try:
+        return known.find(path, stamps[path])
+    except SourceError:
+        return None

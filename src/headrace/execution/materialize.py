@@ -65,7 +65,7 @@ def materialize(recipe: CachedRecipe, executor: Executor | None, progress: Progr
         )
     begin, runner = time.perf_counter(), executor or Threads()
     recipe.refresh()
-    numbers = range(len(recipe.layout.entries))
+    numbers = recipe.row_groups
 
     def fill() -> Iterable[Filled]:
         claimed: list[int] = []
@@ -91,4 +91,4 @@ def materialize(recipe: CachedRecipe, executor: Executor | None, progress: Progr
 
 
 def _fill(recipe: CachedRecipe, number: int, wait: bool) -> Filled:
-    return recipe.fill(number, wait)
+    return recipe.fill(recipe.source.manifest[number], wait)
