@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import headrace as hr
 from headrace.stores.base import Columns, Entry, Layout
@@ -101,14 +101,16 @@ def kill_at(call: int) -> None:
 class FolderMachine(RuleBasedStateMachine):
     """Builders, kills, damage, limits and edits, one after the other; `contents` is all that is true."""
 
-    @initialize(limit=LIMITS)
-    def begin(self, limit: int | None) -> None:
+    @initialize(limit=LIMITS, is_full=st.booleans(), is_safe=st.booleans())
+    def begin(self, limit: int | None, is_full: bool, is_safe: bool) -> None:
         self.root = Path(tempfile.mkdtemp())
         self.cache = self.root / "cache"
         self.contents = dict.fromkeys(range(len(ROWS)), 0)
-        self.limit = limit
+        self.limit, self.is_safe = limit, is_safe
         self.notes: dict[Path, bytes] = {}
         self.tables = [self.open(which) for which in range(LAYOUTS)]
+        if is_full:
+            self.build_all(0)
 
     def teardown(self) -> None:
         for table in self.tables:
@@ -138,6 +140,12 @@ class FolderMachine(RuleBasedStateMachine):
         found = sorted(path for path in self.cache.rglob("*") if path.is_file())
         return [path for path in found if path not in self.notes]
 
+    @rule(which=st.integers(0, LAYOUTS - 1))
+    def build_all(self, which: int) -> None:
+        """An epoch."""
+        for number in range(len(ROWS) - which):
+            self.build(which, number)
+
     @rule(which=st.integers(0, LAYOUTS - 1), number=NUMBERS)
     def build(self, which: int, number: int) -> None:
         """What a loader does: look, compute, put, look again."""
@@ -147,7 +155,8 @@ class FolderMachine(RuleBasedStateMachine):
                 assert is_mine
                 table.put(number, self.expected(number))
         found = table.get(number)
-        assert found is None or is_equal(found, self.expected(number))
+        assert is_equal(found or self.expected(number), self.expected(number))
+        assert found is not None or self.limit is not None or not self.is_safe
 
     @rule(which=st.integers(0, LAYOUTS - 1))
     def read(self, which: int) -> None:
@@ -212,11 +221,16 @@ class FolderMachine(RuleBasedStateMachine):
         """Another run of the same program."""
         self.reopen()
 
-    @rule(which=ANY, place=ANY, change=st.integers(1, 255))
-    def flip(self, which: int, place: int, change: int) -> None:
+    @precondition(lambda self: not self.is_safe)
+    @rule(which=ANY, place=ANY, change=st.integers(1, 255), looks=st.booleans())
+    def flip(self, which: int, place: int, change: int, looks: bool) -> None:
         """A byte of any file turns into another one."""
         flip_byte(self.files(), which, place, change)
+        if looks:
+            self.read(0)
+            self.read(1)
 
+    @precondition(lambda self: not self.is_safe)
     @rule(which=ANY, size=ANY)
     def cut_off(self, which: int, size: int) -> None:
         """A file ends too early when the next run begins."""
@@ -227,12 +241,14 @@ class FolderMachine(RuleBasedStateMachine):
             os.truncate(path, size % (path.stat().st_size + 1))
             self.tables = [self.open(which) for which in range(LAYOUTS)]
 
+    @precondition(lambda self: not self.is_safe)
     @rule(which=ANY)
     def remove(self, which: int) -> None:
         """A file is gone."""
         if files := self.files():
             files[which % len(files)].unlink()
 
+    @precondition(lambda self: not self.is_safe)
     @rule()
     def remove_all(self) -> None:
         """The whole folder is gone."""
@@ -246,6 +262,11 @@ class FolderMachine(RuleBasedStateMachine):
             path = folders[which % len(folders)] / "notes.npy"
             path.write_bytes(b"notes")
             self.notes[path] = b"notes"
+
+    @invariant()
+    def is_never_damaged_by_itself(self) -> None:
+        """Kills, limits and edits leave no entry that is there and not sound."""
+        assert not self.is_safe or sum(table.counts.corrupt for table in self.tables) == 0
 
     @invariant()
     def stays_within_the_limit(self) -> None:
