@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import shutil
 import subprocess
 import sys
@@ -392,6 +393,28 @@ def test_a_place_that_cannot_be_made(tmp_path: Path) -> None:
     table.close()
     with pytest.raises(hr.CacheError, match="cannot be written"):
         FolderStore(place, on_unavailable="raise").open(layout_of())
+
+
+def test_more_arrays_than_files_may_be_open(store: FolderStore, recwarn: pytest.WarningsRecorder) -> None:
+    """They are kept where maps need no open files; else one warning says what to do, and nothing breaks."""
+    columns = {str(number): np.array([number]) for number in range(300)}
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (500, before[1]))
+    try:
+        table = store.open(layout_of(rows=[1, 1]))
+        for number in range(2):
+            table.put(number, columns)
+        found = table.get(0)
+        table.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    if sys.version_info >= (3, 13):
+        assert same(found, columns)
+    else:
+        (warned,) = recwarn.list
+        assert "pack columns side by side" in str(warned.message)
+        assert found is None
+        assert not table_folder(store, layout_of(rows=[1, 1])).exists()
 
 
 def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import mmap
 import os
+import resource
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +21,8 @@ from headrace.stores.folder.safety import Bytes, allocate, open_file, write_all
 _MAGIC = b"\x93NUMPY\x01\x00"
 _ALIGNMENT = 128
 _KINDS = "biufcmMSU"
+# Where Python can, a map does without an open file of its own.
+_OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,19 @@ def write_header(name: str, kind: ArrayFormat, rows: int, folder: int) -> None:
         write_all(descriptor, np.frombuffer(kind.header(rows), np.uint8), 0)
 
 
+def check_files(count: int) -> None:
+    """Hold how many arrays are to be mapped against how many files this process may open.
+
+    Raises:
+        OSError: They would leave too few for everything else.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if not _OPTIONS and most != resource.RLIM_INFINITY and count > most // 2:
+        raise OSError(
+            errno.EMFILE, f"{count:,} arrays need as many open files, and this process may open {most:,}"
+        )
+
+
 def map_array(name: str, kind: ArrayFormat, rows: int, folder: int) -> MappedArray:
     """Map an `.npy` file, if it has the header and the size that it must have.
 
@@ -142,7 +160,7 @@ def map_array(name: str, kind: ArrayFormat, rows: int, folder: int) -> MappedArr
             raise ValueError(f"`{name}` has {status.st_size:,} bytes, not {size:,}")
         if os.pread(descriptor, len(header), 0) != header:
             raise ValueError(f"`{name}` begins with another header than that of {rows} rows of {kind}")
-        memory = mmap.mmap(descriptor, size, mmap.MAP_SHARED, mmap.PROT_READ)
+        memory = mmap.mmap(descriptor, size, mmap.MAP_SHARED, mmap.PROT_READ, **_OPTIONS)
     array: NDArray[Any] = np.ndarray((rows, *kind.shape), kind.dtype, memory, len(header))
     return MappedArray(name, array, len(header), size, status.st_ino)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from headrace.stores.base import Arrays, Columns, Layout
 from headrace.stores.checksums import Checksum, as_bytes, checksum
-from headrace.stores.folder.arrays import map_array, write_rows
+from headrace.stores.folder.arrays import check_files, map_array, write_rows
 from headrace.stores.folder.asides import Reserve, sweep, write_files
 from headrace.stores.folder.header import MOST_HEADER_BYTES, TableHeader
 from headrace.stores.folder.locks import is_same, open_lock, try_lock, unlock
@@ -45,6 +45,7 @@ class TableFiles:
         self._lock = lock
         self._process = os.getpid()
         self.header = TableHeader.decode(read_file(HEADER, folder, MOST_HEADER_BYTES))
+        check_files(len(self.header.arrays))
         try:
             self._mapped = {
                 name: map_array(file, kind, self.header.rows, folder)

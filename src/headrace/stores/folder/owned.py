@@ -71,7 +71,7 @@ def find_own(path: str) -> OwnFiles:
     files: list[str] = []
     subfolders: list[str] = []
     nbytes = 0
-    # A file that is renamed meanwhile goes from `aside` elsewhere: it is counted twice at worst, never missed.
+    # A file that is renamed meanwhile goes from `aside` elsewhere: counted twice at worst, never missed.
     for entry in sorted(_entries(path), key=lambda entry: entry.name != ASIDE):
         if _SUBFOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
             subfolders.append(entry.path)

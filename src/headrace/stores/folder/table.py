@@ -17,6 +17,7 @@ from headrace.errors import CacheError, OptionError, warn_caller
 from headrace.stores.base import Arrays, Columns, Layout, Residency, Verify
 from headrace.stores.copies import copy_to_memory
 from headrace.stores.counts import Counts
+from headrace.stores.folder.arrays import check_files
 from headrace.stores.folder.files import Loose, TableFiles, verify_loose, verify_rows
 from headrace.stores.folder.header import Formats, formats_of
 from headrace.stores.folder.loose import encoded_bytes
@@ -28,7 +29,13 @@ from headrace.stores.leases import Leases
 OnUnavailable = Literal["warn", "raise"]
 
 _UNKNOWN, _SOUND, _BAD = 0, 1, 2
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_ROOM = "free some space, lower `limit=`, or name another folder"
+_ADVICE = {
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+    errno.EFBIG: _NO_ROOM,
+    errno.EMFILE: "pack columns side by side, as in `pack(x=[...])`, or raise `ulimit -n`",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +238,7 @@ class FolderTable:
             loose = files.read_loose(number, record)
             rows = files.rows_of(number, self._copies)
             self._verify(number, record, rows, loose)
+            self._damaged.discard(number)  # another process has put it again
             return files.columns_of(number, rows, loose)
         except ValueError:
             self._drop(files, number)
@@ -317,6 +325,7 @@ class FolderTable:
         formats = formats_of(columns)
         self._check_columns(number, columns, formats)
         arrays = [column for column in columns.values() if isinstance(column, np.ndarray)]
+        check_files(len(arrays))
         loose = [column for column in columns.values() if not isinstance(column, np.ndarray)]
         nbytes = sum(map(encoded_bytes, loose))
         # An entry of few rows must not pass its files' headers off as those of each row.
@@ -335,10 +344,8 @@ class FolderTable:
         """Count that the folder cannot be used; warn once, or raise if that was asked for."""
         self.counts.add(outages=1)
         reason = error.strerror or str(error)
-        advice = (
-            "free some space, lower `limit=`" if error.errno in _FULL else "see whose it is and who may write"
-        )
-        text = f"{self._path}: the cache cannot be {done}: {reason}; {advice}, or name another folder"
+        advice = _ADVICE.get(error.errno or 0, "see whose it is and who may write, or name another folder")
+        text = f"{self._path}: the cache cannot be {done}: {reason}; {advice}"
         if isinstance(error, CacheError):
             text = str(error)
         if self._settings.on_unavailable == "raise":
