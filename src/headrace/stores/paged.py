@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
 from headrace.errors import CacheError, HeadraceError, OptionError, check_whole, warn_caller
@@ -93,7 +93,7 @@ class Rules:
     limit: int | None = None
     verify: Verify = "first"
     on_unavailable: OnUnavailable = "warn"
-    secret: bytes | None = None
+    secret: bytes | None = field(default=None, repr=False)
 
 
 class _Rest:
