@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -80,13 +81,24 @@ def fitted(folder: Path) -> hr.Dataset:
     return opened.prepare(pipe.fit(opened)).pack(x=["x", "label"], y="y")
 
 
+def wide(folder: Path) -> hr.Dataset:
+    """Rows that are copied right from the file into batches where nothing keeps them."""
+    path = folder.with_name("wide.h5")
+    if not path.exists():
+        with h5py.File(path, "w") as file:
+            values = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
+            file.create_dataset("image", data=values, chunks=(8, 16, 16, 3), compression="gzip")
+            file["label"] = np.arange(40)
+    return hr.open(path)
+
+
 def mixed(folder: Path) -> hr.Dataset:
     half = hr.open(folder).select(["x", "y"])
     return hr.mix({"a": half, "b": half.filter(pl.col("y") > 20)}, {"a": 2, "b": 1}, stop="all", seed=3)
 
 
 DATA: Mapping[str, Callable[[Path], hr.Dataset]] = {
-    each.__name__: each for each in (plain, packed, without_nulls, padded, chosen, fitted, mixed)
+    each.__name__: each for each in (plain, packed, without_nulls, padded, chosen, fitted, wide, mixed)
 }
 
 

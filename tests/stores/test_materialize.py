@@ -48,6 +48,14 @@ def test_what_is_filled_is_not_prepared_again(executor: Any, data: Path) -> None
         assert hash_of(ds.loader(6, shuffle=shuffle)) == hash_of(packed(data).loader(6, shuffle=shuffle))
 
 
+def test_processes_fill_a_folder(data: Path, tmp_path: Path) -> None:
+    """Each row group is prepared by one of them, and this process finds them all."""
+    done = plain(data).materialize(tmp_path / "cache", executor=hr.Processes(2))
+
+    assert (done.built, done.found, done.let_go) == (GROUPS, 0, 0)
+    assert misses_of(plain(data).cache(tmp_path / "cache")) == 0
+
+
 def test_only_what_takes_part_is_prepared(data: Path) -> None:
     """Row groups without a sample of the selection are not even read."""
     source = FaultySource(plain(data).recipe.source, {})

@@ -13,7 +13,7 @@ from headrace.batch import Batch
 from headrace.dataset import Dataset
 from headrace.errors import UnknownColumnError
 from headrace.prepare.pack import lay_out_column
-from headrace.sources.base import Source, SupportsCopy
+from headrace.sources.base import Source, SupportsCopy, SupportsFiles
 from headrace.testing.resources import Resources, wait_for_nothing_left
 
 _THREADS = 8
@@ -138,6 +138,13 @@ class SourceTests:
         for row_group in source.manifest:
             names = source.schema.names
             assert copy.read(row_group, names).equals(source.read(row_group, names))
+
+    def test_files_are_those_that_were_opened(self, source: Source) -> None:
+        """A source that tells its files names such as are there, as they were when it was opened."""
+        if isinstance(source, SupportsFiles):
+            for shard in range(len(source.manifest.shards)):
+                for path, stamp in source.shard_files(shard).items():
+                    stamp.check(path)
 
     def test_samples_are_found_by_id(self, source: Source, expected: pa.Table) -> None:
         """Samples taken by id, in any order and with repeats, are those of the table."""
