@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from headrace.stores.base import Columns, Entry, Layout
 from headrace.stores.folder.arrays import ArrayFormat
 from headrace.stores.folder.owned import HEADER, TABLE_VERSION
 from headrace.stores.folder.records import RECORD_FORMAT
-from headrace.stores.folder.safety import Bytes, safe_name
+from headrace.stores.folder.safety import Bytes, open_folder, read_file, safe_name
 
 MOST_HEADER_BYTES = 1 << 30
 
@@ -125,6 +126,20 @@ class TableHeader:
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError, pa.ArrowException) as error:
             raise ValueError(f"`{HEADER}` is damaged: {error}") from error
         return TableHeader(layout, formats, kept, loose_row_bytes)
+
+
+def read_header(path: str) -> TableHeader | None:
+    """Read what a table was made for, from the file alone; None if it does not say."""
+    try:
+        folder = open_folder(path)
+    except OSError:
+        return None
+    try:
+        return TableHeader.decode(read_file(HEADER, folder, MOST_HEADER_BYTES))
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(folder)
 
 
 def _encode_format(name: str, kind: ArrayFormat | pa.DataType) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from headrace.errors import CacheError, OptionError
 from headrace.stores.base import Layout
 from headrace.stores.counts import Counts
 from headrace.stores.folder.files import TableFiles
-from headrace.stores.folder.header import MOST_HEADER_BYTES, Formats, TableHeader
+from headrace.stores.folder.header import Formats, TableHeader, read_header
 from headrace.stores.folder.locks import is_same, locked, open_lock, try_lock, unlock
 from headrace.stores.folder.making import grow_table, make_table
 from headrace.stores.folder.owned import (
@@ -130,14 +130,14 @@ class Space:
             OSError: That is not possible.
         """
         path = table_path(self.path, layout.key)
-        header = _read_header(path)
+        header = read_header(path)
         if self.limit is None and (header is None or header.kept == len(layout.entries)):
             return
         with self.locked():
             self._sweep()
             if self._make_room(0, layout.key) < 0:
                 self.remove(layout.key)
-            header = _read_header(path)
+            header = read_header(path)
             if header is None or header.kept == len(layout.entries):
                 return
             full = replace(header, kept=len(layout.entries))
@@ -293,20 +293,6 @@ class Space:
 
 def _size(header: TableHeader) -> int:
     return header.fixed_bytes + header.rows * header.row_bytes
-
-
-def _read_header(path: str) -> TableHeader | None:
-    """Read what a table was made for, from the file alone; None if it does not say."""
-    try:
-        folder = open_folder(path)
-    except OSError:
-        return None
-    try:
-        return TableHeader.decode(read_file(HEADER, folder, MOST_HEADER_BYTES))
-    except (OSError, ValueError):
-        return None
-    finally:
-        os.close(folder)
 
 
 def _last_used(path: str) -> int:

@@ -23,6 +23,7 @@ from headrace.stores.folder.header import Formats, formats_of
 from headrace.stores.folder.loose import encoded_bytes
 from headrace.stores.folder.owned import LEASES, table_path
 from headrace.stores.folder.records import Record
+from headrace.stores.folder.siblings import Siblings
 from headrace.stores.folder.space import Space
 from headrace.stores.leases import Leases
 
@@ -77,6 +78,7 @@ class FolderTable:
         self._states = np.zeros(len(layout.entries), np.uint8)
         self._damaged: set[int] = set()
         self._copies: Arrays | None = None
+        self._siblings = Siblings(path, layout.key)
         self._leases = Leases(Path(path, LEASES))
 
     def begin(self) -> None:
@@ -95,12 +97,18 @@ class FolderTable:
             self._space.adapt(self._layout)
 
     def get(self, number: int) -> Columns | None:
-        """Return an entry's rows, arrays as read-only views; None if it is not there or not sound."""
+        """Return an entry's rows, arrays as read-only views; None if it is not there or not sound.
+
+        One that another table of the folder has is taken over from there.
+        """
         try:
             with self._open() as files:
-                return None if files is None or self._is_cut(files) else self._get(files, number)
+                found = None if files is None or self._is_cut(files) else self._get(files, number)
         except OSError as error:
             return self._fail(error, "read")
+        if found is None and (found := self._siblings.get(self._layout.entries[number].key)) is not None:
+            self.put(number, found)
+        return found
 
     def put(self, number: int, columns: Columns) -> None:
         """Keep an entry, if limit and disk allow.
