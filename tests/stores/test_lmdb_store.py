@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import resource
 import signal
 import tempfile
 import threading
@@ -331,6 +332,36 @@ def test_a_store_that_cannot_be_written_to(tmp_path: Path) -> None:
     assert table.counts.outages >= 1
     with pytest.raises(hr.CacheError, match="cannot be used"):
         LmdbStore(path, on_unavailable="raise").open(big("x"))
+
+
+def on_a_full_disk(path: Path) -> None:
+    """Write in a process whose files may not grow as far as the entries go, and then may."""
+    table = LmdbStore(path).open(big("x"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(3.5 * SIZE), limits[1]))
+    for number in range(3):
+        table.put(number, rows_of(number))
+    with pytest.warns(UserWarning, match="cannot be used"):
+        table.put(3, rows_of(3))
+    for number in range(3, ENTRIES):
+        table.put(number, rows_of(number))
+    assert table.counts.outages == 1
+    assert there(table) == [0, 1, 2]
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    time.sleep(0.6)  # a store that failed is left alone for a moment
+    for number in range(3, ENTRIES):
+        table.put(number, rows_of(number))
+    assert there(table) == list(range(ENTRIES))
+    table.close()
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """What was kept before stays whole, and the store goes on once there is room."""
+    child = multiprocessing.get_context("fork").Process(target=on_a_full_disk, args=(tmp_path / "cache",))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert there(LmdbStore(tmp_path / "cache").open(big("x"))) == list(range(ENTRIES))
 
 
 def read_only(path: Path, user: int) -> None:
