@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from headrace.batch import Batch
 from headrace.execution.cached import CachedRecipe
-from headrace.execution.executors import Threads
+from headrace.execution.executors import Serial, Threads
 from headrace.execution.gather import address
 from headrace.execution.recipe import Recipe
 from headrace.execution.stats import measured
@@ -32,11 +31,13 @@ from headrace.prepare.pack import Stack
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
 
-# What a task gathers: so much that handing it to a thread costs little beside it.
-_TASK_BYTES, _TASK_ROWS, _TASK_STEPS = 1 << 20, 1 << 12, 64
+TASK_ROWS = 1 << 13
+"""Samples of small batches that a thread gathers at a time: handing them over costs little beside it."""
+
+_TASK_BYTES, _TASK_STEPS = 1 << 21, 64
 
 
-def find_whole(recipe: Recipe, plan: Plan) -> Whole | None:
+def find_whole(recipe: Recipe) -> Whole | None:
     """Return all rows of a recipe as arrays, if its store or its source has them so."""
     return recipe.whole() if isinstance(recipe, CachedRecipe) else find_in_memory(recipe)
 
@@ -53,25 +54,23 @@ def gathered(
     gatherer = _Gatherer(whole, recipe, plan, world, workshop)
     each = gatherer.steps_of_task(steps)
     tasks = (steps[begin : begin + each] for begin in range(0, len(steps), each))
+    ahead = max(options.threads - 1, 0) + -(-options.ahead // each)
+    executor = Threads(options.threads) if options.threads else Serial()
+    results = executor.map(gatherer, tasks, ahead)
     done = 0
-    if not options.threads:
-        for task in tasks:
-            batches = gatherer(task)
-            yield from batches
-            done += len(batches)
-            if len(batches) < len(task):
-                break
-        return done
-    ahead = options.threads - 1 + -(-options.ahead // each)
-    results: Any = Threads(options.threads).map(gatherer, tasks, ahead)
-    with closing(results):
+    try:
         while done < len(steps):
             with measured(workshop.stats, "wait"):
-                batches: list[Batch] = next(results)
-            yield from batches
-            done += len(batches)
-            if len(batches) < min(each, len(steps) - done):
+                batches = next(results)
+            if not batches:
                 break
+            done += len(batches)
+            batches.reverse()
+            while batches:  # held no longer than the consumer holds them
+                yield batches.pop()
+    finally:
+        if isinstance(results, Generator):
+            results.close()
     return done
 
 
@@ -89,7 +88,7 @@ class _Gatherer:
         """How many steps a task takes, so that it is worth a thread's while."""
         rows = self.plan.batch_size(steps[0], self.world) if steps else 1
         width = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self._formats.values())
-        most = min(_TASK_ROWS // rows, _TASK_BYTES // max(rows * width, 1), _TASK_STEPS)
+        most = min(TASK_ROWS // rows, _TASK_BYTES // max(rows * width, 1), _TASK_STEPS)
         return max(most, 1)
 
     @cached_property

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.execution.cached import CachedRecipe
+from headrace.execution.direct import TASK_ROWS
 from headrace.execution.recipe import Recipe
 from headrace.execution.stream import room_ahead
 from headrace.execution.whole import find_in_memory
@@ -25,7 +26,6 @@ _PLAN_BYTES = 24  # a planned row: its row, its step, its slot
 _GOOD_SHARE = 0.1
 _STEPS_TRIED = 64
 _TEXT_BYTES = 32
-_TASK_ROWS = 1 << 12  # rows of small batches that a thread gathers at a time
 
 _ROW_GROUPS, _CACHED_GROUPS = "row groups", "row groups, cached"
 _CACHED_ARRAYS, _MEMORY = "cached arrays", "arrays in memory"
@@ -156,8 +156,8 @@ def _amplification(plan: Plan, world: World) -> float:
 def _batches_memory(plan: Plan, world: World, options: StreamOptions, row_bytes: int) -> int:
     """The batches that are prepared ahead, one under way in each thread, and the consumer's own."""
     batch = plan.batch_size(0, world) if plan.steps(world) else 0
-    ahead = max(options.ahead * batch, _TASK_ROWS) if options.threads else 0
-    return (ahead + max(batch, _TASK_ROWS) * (options.threads + 1)) * row_bytes
+    ahead = max(options.ahead * batch, TASK_ROWS) if options.threads else 0
+    return (ahead + max(batch, TASK_ROWS) * (options.threads + 1)) * row_bytes
 
 
 def _peak_memory(recipe: Recipe, plan: Plan, world: World, options: StreamOptions, row_bytes: int) -> int:

@@ -33,7 +33,7 @@ def stream(recipe: Recipe, plan: Plan, world: World, steps: range, workshop: Wor
         HeadraceError: A row group cannot be read or prepared; raised once, in the caller's
             thread, at the first batch that needs it.
     """
-    whole, done = find_whole(recipe, plan), 0
+    whole, done = find_whole(recipe), 0
     if whole is not None:
         done = yield from gathered(whole, recipe, plan, world, steps, workshop)
     if done < len(steps):
