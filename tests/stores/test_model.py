@@ -78,7 +78,10 @@ def flip_byte(files: list[Path], which: int, place: int, change: int) -> None:
 
 
 def kill_at(call: int) -> None:
-    """End this process by force at the so many-th call that writes; a write has written half by then."""
+    """End this process by force at the so many-th call that writes; it has written half by then.
+
+    A record of 64 bytes lies in one page of a file, so that it is written as a whole or not at all.
+    """
     left = call
 
     def dying(function: Any) -> Any:
@@ -86,7 +89,7 @@ def kill_at(call: int) -> None:
             nonlocal left
             left -= 1
             if left < 0:
-                if function.__name__ in ("write", "pwrite"):
+                if function.__name__ in ("write", "pwrite") and len(arguments[1]) > 64:
                     half = len(arguments[1]) // 2
                     function(arguments[0], memoryview(arguments[1])[:half], *arguments[2:])
                 os.kill(os.getpid(), signal.SIGKILL)
