@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -345,13 +345,18 @@ class LoaderMachine(RuleBasedStateMachine):
         flip_byte(files, which, place, change)
 
 
-def as_test(machine: type[RuleBasedStateMachine], examples: int, steps: int) -> Any:
-    machine.TestCase.settings = settings(max_examples=examples, stateful_step_count=steps, deadline=None)
-    return pytest.mark.filterwarnings("ignore::UserWarning")(machine.TestCase)
-
-
-TestFolder = as_test(FolderMachine, 12, 20)
-TestLoader = as_test(LoaderMachine, 6, 10)
+def as_test(machine: type[RuleBasedStateMachine], examples: int, steps: int, is_long: bool = False) -> Any:
+    """Make a test of a machine; failures are not made shorter, which would take minutes."""
+    machine.TestCase.settings = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        derandomize=not is_long,
+        phases=(Phase.generate,),
+        report_multiple_bugs=False,
+    )
+    test = pytest.mark.filterwarnings("ignore::UserWarning")(machine.TestCase)
+    return pytest.mark.slow(test) if is_long else test
 
 
 class LongFolderMachine(FolderMachine):
@@ -362,5 +367,7 @@ class LongLoaderMachine(LoaderMachine):
     """The same, for long."""
 
 
-TestFolderForLong = pytest.mark.slow(as_test(LongFolderMachine, 1000, 40))
-TestLoaderForLong = pytest.mark.slow(as_test(LongLoaderMachine, 500, 30))
+TestFolder = as_test(FolderMachine, 12, 20)
+TestLoader = as_test(LoaderMachine, 6, 10)
+TestFolderForLong = as_test(LongFolderMachine, 1000, 40, is_long=True)
+TestLoaderForLong = as_test(LongLoaderMachine, 300, 30, is_long=True)
