@@ -106,9 +106,7 @@ class FolderTable:
                 found = None if files is None or self._is_cut(files) else self._get(files, number)
         except OSError as error:
             return self._fail(error, "read")
-        if found is None and (found := self._siblings.get(self._layout.entries[number].key)) is not None:
-            self.put(number, found)
-        return found
+        return found if found is not None or self._closed else self._take_over(number)
 
     def put(self, number: int, columns: Columns) -> None:
         """Keep an entry, if limit and disk allow.
@@ -235,6 +233,13 @@ class FolderTable:
                 return files.records.read(number) is not None
         except (OSError, ValueError):
             return False
+
+    def _take_over(self, number: int) -> Columns | None:
+        """Return an entry that another table has, and keep it here too."""
+        found = self._siblings.get(self._layout.entries[number].key)
+        if found is not None:
+            self.put(number, found)
+        return found
 
     def _get(self, files: TableFiles, number: int) -> Columns | None:
         if number >= files.header.kept or self._states[number] == _BAD:
