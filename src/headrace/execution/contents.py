@@ -39,7 +39,10 @@ def identify_shards(
         32
     """
     wanted = range(len(source.manifest.shards)) if shards is None else shards
-    files = {shard: found for shard in wanted if (found := _files(source, shard)) is not None}
+    telling = (
+        source if isinstance(source, SupportsFiles) else None
+    )  # asked once, as it takes its time
+    files = {shard: found for shard in wanted if (found := _files(telling, shard)) is not None}
     stamps = {path: stamp for found in files.values() for path, stamp in found.items()}
     unknown = [path for path in stamps if not known.knows(path)]
     find = partial(_find, known, stamps)
@@ -75,10 +78,10 @@ def are_unchanged(source: Source, shards: Iterable[int]) -> bool:
     return True
 
 
-def _files(source: Source, shard: int) -> Mapping[str, Stamp] | None:
+def _files(source: SupportsFiles | None, shard: int) -> Mapping[str, Stamp] | None:
     """The files of a shard, None if they are known to have changed."""
     try:
-        return source.shard_files(shard) if isinstance(source, SupportsFiles) else {}
+        return {} if source is None else source.shard_files(shard)
     except SourceError:
         return None
 

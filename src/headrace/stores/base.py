@@ -70,7 +70,8 @@ class Layout:
     @cached_property
     def key(self) -> str:
         """Digest of all entries, 32 hexadecimal characters."""
-        return digest("layout", FORMAT_VERSION, [(entry.key, entry.rows) for entry in self.entries])
+        listed = " ".join(f"{entry.key}:{entry.rows}" for entry in self.entries)
+        return digest("layout", FORMAT_VERSION, listed)
 
     @property
     def largest(self) -> int:
