@@ -45,6 +45,13 @@ PARTS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("find",),
         ("bloom_filter", "overlap", "verbs"),
     ),
+    "stores": (
+        ("counts", "checksums", "copies", "claims", "digests", "leases", "limits", "locks", "owners"),
+        ("base",),
+        ("memory", "paged"),
+        ("folder", "lmdb", "redis"),
+        ("opening",),
+    ),
 }
 
 # (file, imported module) -> why it may. Empty is the aim; an entry that is no longer needed fails.
@@ -84,7 +91,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     ),
     "h5py": ("sources/hdf5.py",),
     "imagecodecs": ("sources/hdf5_filters.py",),
-    "lmdb": ("stores/lmdb.py", "index/tables.py"),
+    "lmdb": ("stores/lmdb/", "index/tables.py"),
     "scipy": ("index/kdtree.py",),
     "rbloom": ("index/bloom.py",),
     "datasketches": ("prepare/statistics/kll.py",),
@@ -95,7 +102,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "google_crc32c": ("sources/tfrecord.py",),
     "fsspec": ("sources/storage.py", "sources/transfers.py"),
     "aiohttp": ("sources/storage.py",),
-    "redis": ("stores/redis.py", "online/redis.py"),
+    "redis": ("stores/redis/", "online/redis.py"),
     "confluent_kafka": ("online/kafka.py",),
     "dask": ("execution/dask.py",),
     "distributed": ("execution/dask.py",),

@@ -109,9 +109,9 @@ if TYPE_CHECKING:
     from headrace.sources.shard_cache import ShardCache
     from headrace.sources.tfrecord import TfRecordOptions
     from headrace.stores.folder.store import FolderStore
-    from headrace.stores.lmdb import LmdbStore
+    from headrace.stores.lmdb.store import LmdbStore
     from headrace.stores.memory import MemoryStore
-    from headrace.stores.redis import RedisStore
+    from headrace.stores.redis.store import RedisStore
 
 
 _MODULES = {
@@ -198,9 +198,9 @@ _MODULES = {
     "sources.shard_cache": ("ShardCache",),
     "sources.tfrecord": ("TfRecordOptions",),
     "stores.folder.store": ("FolderStore",),
-    "stores.lmdb": ("LmdbStore",),
+    "stores.lmdb.store": ("LmdbStore",),
     "stores.memory": ("MemoryStore",),
-    "stores.redis": ("RedisStore",),
+    "stores.redis.store": ("RedisStore",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 _OWN_NAMES = {"open": "open_dataset"}  # `open` would hide the builtin in its own module

@@ -21,8 +21,8 @@ from cached_data import DATA, hash_of, write_shards
 
 import headrace as hr
 from headrace.stores.base import Layout, Store
-from headrace.stores.lmdb import LmdbStore
-from headrace.stores.paged import PagedTable
+from headrace.stores.lmdb.store import LmdbStore
+from headrace.stores.paged.table import PagedTable
 from headrace.testing import StoreTests
 from headrace.testing.stores import assert_same, columns_of, layout_of
 

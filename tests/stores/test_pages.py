@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from headrace.stores.pages import from_page, to_page
+from headrace.stores.paged.pages import from_page, to_page
 
 KEY = "0123456789abcdef" * 2
 SECRET = b"nobody knows it"

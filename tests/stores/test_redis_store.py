@@ -17,9 +17,9 @@ from redis_server import RedisServer
 
 import headrace as hr
 from headrace.stores.base import Layout, Store
-from headrace.stores.paged import NotKeptError, PagedTable
-from headrace.stores.pages import to_page
-from headrace.stores.redis import RedisPages, RedisStore
+from headrace.stores.paged.pages import to_page
+from headrace.stores.paged.table import NotKeptError, PagedTable
+from headrace.stores.redis.store import RedisPages, RedisStore
 from headrace.testing import StoreTests
 from headrace.testing.stores import assert_same, columns_of, layout_of
 

@@ -33,7 +33,7 @@ from headrace.prepare.pack import Laid, Stack
 from headrace.stores.base import FORMAT_VERSION, Columns, Entry, Layout, Table
 from headrace.stores.counts import Counts
 from headrace.stores.digests import digests_of
-from headrace.stores.memory import check_limit
+from headrace.stores.limits import check_limit
 
 
 @dataclass(frozen=True, eq=False, slots=True)

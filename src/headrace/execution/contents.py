@@ -39,9 +39,7 @@ def identify_shards(
         32
     """
     wanted = range(len(source.manifest.shards)) if shards is None else shards
-    telling = (
-        source if isinstance(source, SupportsFiles) else None
-    )  # asked once, as it takes its time
+    telling = source if isinstance(source, SupportsFiles) else None  # asked once, as it takes its time
     files = {shard: found for shard in wanted if (found := _files(telling, shard)) is not None}
     stamps = {path: stamp for found in files.values() for path, stamp in found.items()}
     unknown = [path for path in stamps if not known.knows(path)]

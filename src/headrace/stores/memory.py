@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headrace.errors import OptionError
 from headrace.stores.base import Arrays, Columns, Layout
 from headrace.stores.claims import Claims
 from headrace.stores.copies import allocate
 from headrace.stores.counts import Counts
 from headrace.stores.digests import FileDigests
+from headrace.stores.limits import check_limit
 
 _Format = tuple[np.dtype[Any], tuple[int, ...]]
 
@@ -197,19 +197,6 @@ class MemoryTable:
         if not self._closed:
             self._closed = True
             self._store.leave(self._kept)
-
-
-def check_limit(limit: int | None, size: int) -> None:
-    """Hold a limit against the size of one entry.
-
-    Raises:
-        OptionError: The limit is too small.
-    """
-    if limit is not None and size > limit:
-        raise OptionError(
-            f"`limit` must hold one prepared row group at least, got {limit:,} bytes for a row group of "
-            f"{size:,}; raise the limit, or write smaller row groups"
-        )
 
 
 def _divided(columns: Columns) -> tuple[dict[str, NDArray[Any]], dict[str, pa.Array]]:

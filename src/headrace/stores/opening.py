@@ -50,11 +50,11 @@ def open_store(
     if text == "memory":
         return MemoryStore(parse_bytes(limit))
     if text.startswith("redis://") or text.startswith("rediss://"):
-        from headrace.stores.redis import RedisStore
+        from headrace.stores.redis.store import RedisStore
 
         return RedisStore(text, size, on_unavailable=on_unavailable)
     if text.startswith("lmdb://"):
-        from headrace.stores.lmdb import LmdbStore
+        from headrace.stores.lmdb.store import LmdbStore
 
         return LmdbStore(text.removeprefix("lmdb://"), size, verify, on_unavailable)
     if "://" in text or not text:

@@ -8,9 +8,10 @@ import uuid
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 
-from headrace.stores.folder.locks import is_same, try_lock, unlock
+from headrace.stores.folder.locks import is_same
 from headrace.stores.folder.owned import ASIDE
 from headrace.stores.folder.safety import Bytes, allocate, open_file, write_all
+from headrace.stores.locks import try_lock, unlock
 
 PART = re.compile(r"[0-9a-f]{32}\.part")
 

@@ -9,7 +9,6 @@ from headrace.errors import CacheError
 from headrace.stores.counts import Counts
 from headrace.stores.folder.files import TableFiles, verify_loose, verify_rows
 from headrace.stores.folder.header import MOST_HEADER_BYTES, TableHeader
-from headrace.stores.folder.locks import try_lock, unlock
 from headrace.stores.folder.owned import (
     HEADER,
     LOCK,
@@ -24,6 +23,7 @@ from headrace.stores.folder.owned import (
 from headrace.stores.folder.records import list_sound
 from headrace.stores.folder.safety import open_file, open_folder, read_file
 from headrace.stores.folder.space import Space
+from headrace.stores.locks import try_lock, unlock
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,12 @@ from headrace.stores.checksums import Checksum, as_bytes, checksum
 from headrace.stores.folder.arrays import check_files, map_array, write_rows
 from headrace.stores.folder.asides import Reserve, sweep, write_files
 from headrace.stores.folder.header import MOST_HEADER_BYTES, TableHeader
-from headrace.stores.folder.locks import is_same, open_lock, try_lock, unlock
+from headrace.stores.folder.locks import is_same, open_lock
 from headrace.stores.folder.loose import ENDINGS, Contents, decode, encode
 from headrace.stores.folder.owned import HEADER, LOCK
 from headrace.stores.folder.records import Record, Records
 from headrace.stores.folder.safety import Bytes, open_folder, read_file
+from headrace.stores.locks import try_lock, unlock
 
 Loose = Mapping[str, Contents]
 """An entry's own files: name of the column to its files."""

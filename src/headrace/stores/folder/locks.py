@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from headrace.stores.folder.owned import HEADER, LOCK
 from headrace.stores.folder.safety import open_file
+from headrace.stores.locks import try_lock, unlock
 
 _POLL_SECONDS = 0.002
 _MOST_WAIT_SECONDS = 60.0
-
-
-def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Lock an open file, if nobody holds a lock that forbids it.
-
-    Raises:
-        OSError: The file system has no locks.
-    """
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def unlock(descriptor: int) -> None:
-    """Give a lock up and close the file.
-
-    Closing alone would not do: a process that was forked meanwhile holds the same lock.
-    """
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
 
 
 def is_same(descriptor: int, name: str, folder: int | None = None) -> bool:

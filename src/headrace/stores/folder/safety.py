@@ -9,7 +9,7 @@ import stat
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.errors import CacheError
+from headrace.stores.owners import check_owner
 
 Bytes = NDArray[np.uint8]
 
@@ -27,26 +27,6 @@ def safe_name(number: int, name: str) -> str:
         '2-___x'
     """
     return f"{number}-{_UNSAFE.sub('_', name)[:_LONGEST_NAME]}"
-
-
-def check_owner(status: os.stat_result, path: str) -> None:
-    """Refuse what others may have written.
-
-    Raises:
-        CacheError: It belongs to another user, or everyone may write to it.
-    """
-    if not stat.S_ISDIR(status.st_mode):
-        raise CacheError(f"{path}: a cache must be a folder; name another place, or remove what lies there")
-    if status.st_uid != os.geteuid():
-        raise CacheError(
-            f"{path}: belongs to the user with id {status.st_uid}, and you are {os.geteuid()}; a cache is "
-            "read only where nobody else could have put rows into it, so name a folder of your own"
-        )
-    if status.st_mode & stat.S_IWOTH:
-        raise CacheError(
-            f"{path}: everyone may write to this folder, so nobody knows whose rows it holds; run "
-            f"`chmod o-w {path}` if nobody did, or name another folder"
-        )
 
 
 def open_folder(path: str) -> int:

@@ -17,7 +17,7 @@ from headrace.stores.base import Layout
 from headrace.stores.counts import Counts
 from headrace.stores.folder.files import TableFiles
 from headrace.stores.folder.header import Formats, TableHeader, read_header
-from headrace.stores.folder.locks import is_same, locked, open_lock, try_lock, unlock
+from headrace.stores.folder.locks import is_same, locked, open_lock
 from headrace.stores.folder.making import grow_table, make_table
 from headrace.stores.folder.owned import (
     FOLDER_LOCK,
@@ -35,7 +35,9 @@ from headrace.stores.folder.owned import (
     top_bytes,
 )
 from headrace.stores.folder.records import list_sound
-from headrace.stores.folder.safety import check_owner, open_folder, read_file
+from headrace.stores.folder.safety import open_folder, read_file
+from headrace.stores.locks import try_lock, unlock
+from headrace.stores.owners import check_owner
 
 _MOST_MARKER_BYTES = 4096
 _TRIES, _PAUSE_SECONDS = 20, 0.01

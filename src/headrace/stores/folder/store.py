@@ -15,7 +15,7 @@ from headrace.stores.digests import FileDigests
 from headrace.stores.folder.owned import DIGESTS
 from headrace.stores.folder.space import Space
 from headrace.stores.folder.table import FolderTable, OnUnavailable, Settings
-from headrace.stores.memory import check_limit
+from headrace.stores.limits import check_limit
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from typing import Any, TypeVar
 from headrace.errors import CacheError, MissingDependencyError, OptionError
 from headrace.stores.base import Layout, Verify
 from headrace.stores.digests import FileDigests
-from headrace.stores.folder.safety import check_owner
-from headrace.stores.holds import Hold, locked, read_holds
 from headrace.stores.leases import Leases
-from headrace.stores.lmdb_file import DataFile
-from headrace.stores.lmdb_writing import (
+from headrace.stores.limits import check_limit
+from headrace.stores.lmdb.file import DataFile
+from headrace.stores.lmdb.holds import Hold, locked, read_holds
+from headrace.stores.lmdb.writing import (
     COMPACT,
     DATA,
     ENTRY,
@@ -38,9 +38,9 @@ from headrace.stores.lmdb_writing import (
     cost_of,
     split_keys,
 )
-from headrace.stores.memory import check_limit
-from headrace.stores.paged import NotKeptError, OnUnavailable, PagedTable, Placed, Rules, check_settings
-from headrace.stores.pages import Bytes, empty_page
+from headrace.stores.owners import check_owner
+from headrace.stores.paged.pages import Bytes, empty_page
+from headrace.stores.paged.table import NotKeptError, OnUnavailable, PagedTable, Placed, Rules, check_settings
 
 _LOCK, _OPEN, _LEASES = "headrace.lock", "open", "leases"
 _SLACK = 1 << 20  # bytes beyond the limit, for the tree, free pages and what a transaction replaces

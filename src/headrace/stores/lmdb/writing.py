@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace.stores.paged import Placed
-from headrace.stores.pages import Bytes
+from headrace.stores.paged.pages import Bytes
+from headrace.stores.paged.table import Placed
 
 DATA, COMPACT = "data.mdb", "compacted"
 ENTRY = b"entry/"

@@ -12,8 +12,8 @@ from typing import Any, Literal, Protocol, TypeVar
 from headrace.errors import CacheError, HeadraceError, OptionError, check_whole, warn_caller
 from headrace.stores.base import Arrays, Columns, Layout, Verify
 from headrace.stores.counts import Counts
-from headrace.stores.memory import check_limit
-from headrace.stores.pages import Bytes, from_page, to_page
+from headrace.stores.limits import check_limit
+from headrace.stores.paged.pages import Bytes, from_page, to_page
 
 OnUnavailable = Literal["warn", "raise"]
 

@@ -22,10 +22,10 @@ import numpy as np
 from headrace.errors import CacheError, MissingDependencyError, OptionError
 from headrace.stores.base import FORMAT_VERSION, Layout
 from headrace.stores.digests import FileDigests
-from headrace.stores.memory import check_limit
-from headrace.stores.paged import NotKeptError, OnUnavailable, PagedTable, Placed, Rules, check_settings
-from headrace.stores.pages import Bytes
-from headrace.stores.redis_scripts import ADMIT, HOLD, RELEASE, RENEW, TOUCH
+from headrace.stores.limits import check_limit
+from headrace.stores.paged.pages import Bytes
+from headrace.stores.paged.table import NotKeptError, OnUnavailable, PagedTable, Placed, Rules, check_settings
+from headrace.stores.redis.scripts import ADMIT, HOLD, RELEASE, RENEW, TOUCH
 
 _PREFIX = f"headrace:{FORMAT_VERSION}:"
 _USAGE, _SIZES, _HOLDERS = (_PREFIX + name for name in ("usage", "sizes", "holders"))

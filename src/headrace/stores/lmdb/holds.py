@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.errors import CacheError
-from headrace.stores.folder.locks import try_lock, unlock
+from headrace.stores.locks import try_lock, unlock
 
 _PATIENCE_SECONDS = 10.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01

@@ -1,0 +1,1 @@
+"""Tables over any store of bytes by key: each entry is one page."""

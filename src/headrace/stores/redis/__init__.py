@@ -1,0 +1,1 @@
+"""The Redis store: pages by key in a server, shared by machines."""
