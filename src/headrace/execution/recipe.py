@@ -221,18 +221,23 @@ class Recipe:
         batch = self.frame(row_group, stats, rows)
         with measured(stats, "prepare"):
             try:
-                return {**self._laid_out(batch, row_group)}, rows
+                return {**self.lay_out(batch, row_group)}, rows
             except SchemaError as error:
                 # Samples that were left out may hold what no array can, such as nulls.
                 held = np.arange(row_group.rows) if rows is None else rows
                 kept = held if wanted is None else np.intersect1d(held, wanted)
                 chosen = batch.take(pa.array(np.searchsorted(held, kept)))
                 try:
-                    return {**self._laid_out(chosen, row_group)}, kept
+                    return {**self.lay_out(chosen, row_group)}, kept
                 except SchemaError:
                     raise error from None
 
-    def _laid_out(self, batch: pa.RecordBatch, row_group: RowGroup) -> dict[str, Laid]:
+    def lay_out(self, batch: pa.RecordBatch, row_group: RowGroup) -> dict[str, Laid]:
+        """Turn the columns after the last step into arrays.
+
+        Raises:
+            SchemaError: A column has nulls or no fixed width; the message names it.
+        """
         if self.pack is not None:
             return self.pack.lay_out(batch, row_group)
         if self.keep_arrow:
