@@ -66,6 +66,12 @@ def in_child(work: Callable[[], bool]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def files_below(folder: Path) -> list[Path]:
+    """All files, those that hold rows first."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return sorted(found, key=lambda path: (not path.name[0].isdigit(), path))
+
+
 def flip_byte(files: list[Path], which: int, place: int, change: int) -> None:
     """Turn a byte of one of the files into another one."""
     if files := [path for path in files if path.stat().st_size]:
@@ -104,16 +110,17 @@ def kill_at(call: int) -> None:
 class FolderMachine(RuleBasedStateMachine):
     """Builders, kills, damage, limits and edits, one after the other; `contents` is all that is true."""
 
-    @initialize(limit=LIMITS, is_full=st.booleans(), is_safe=st.booleans())
-    def begin(self, limit: int | None, is_full: bool, is_safe: bool) -> None:
+    @initialize(limit=LIMITS, is_empty=st.booleans(), is_safe=st.booleans())
+    def begin(self, limit: int | None, is_empty: bool, is_safe: bool) -> None:
         self.root = Path(tempfile.mkdtemp())
         self.cache = self.root / "cache"
         self.contents = dict.fromkeys(range(len(ROWS)), 0)
         self.limit, self.is_safe = limit, is_safe
         self.notes: dict[Path, bytes] = {}
         self.tables = [self.open(which) for which in range(LAYOUTS)]
-        if is_full:
-            self.build_all(0)
+        if not is_empty:
+            for which in range(LAYOUTS):
+                self.build_all(which)
 
     def teardown(self) -> None:
         for table in self.tables:
@@ -139,9 +146,8 @@ class FolderMachine(RuleBasedStateMachine):
         self.tables = [self.open(which) for which in range(LAYOUTS)]
 
     def files(self) -> list[Path]:
-        """The files that the store made."""
-        found = sorted(path for path in self.cache.rglob("*") if path.is_file())
-        return [path for path in found if path not in self.notes]
+        """The files that the store made; the first ones hold rows."""
+        return [path for path in files_below(self.cache) if path not in self.notes]
 
     @rule(which=st.integers(0, LAYOUTS - 1))
     def build_all(self, which: int) -> None:
@@ -225,15 +231,13 @@ class FolderMachine(RuleBasedStateMachine):
         self.reopen()
 
     @precondition(lambda self: not self.is_safe)
-    @rule(which=ANY, place=ANY, change=st.integers(1, 255), of_rows=st.booleans(), looks=st.booleans())
-    def flip(self, which: int, place: int, change: int, of_rows: bool, looks: bool) -> None:
-        """A byte of any file, or of one that holds rows, turns into another one."""
-        flip_byte(
-            [path for path in self.files() if path.name[0].isdigit() or not of_rows], which, place, change
-        )
-        if looks:
-            self.read(0)
-            self.read(1)
+    @rule(which=ANY, place=ANY, change=st.integers(1, 255), is_seen_later=st.booleans())
+    def flip(self, which: int, place: int, change: int, is_seen_later: bool) -> None:
+        """A byte of any file turns into another one."""
+        flip_byte(self.files(), which, place, change)
+        if not is_seen_later:
+            for table in range(LAYOUTS):
+                self.read(table)
 
     @precondition(lambda self: not self.is_safe)
     @rule(which=ANY, size=ANY)
@@ -294,6 +298,7 @@ class LoaderMachine(RuleBasedStateMachine):
         self.values = np.arange(10_000_000, 10_000_000 + 5 * self.rows)  # of eight digits for ever
         self.limit = limit
         self.write()
+        self.read()
 
     def teardown(self) -> None:
         shutil.rmtree(self.root)
@@ -317,14 +322,16 @@ class LoaderMachine(RuleBasedStateMachine):
         """A run delivers what the file holds now."""
         assert self.is_read_right()
 
-    @rule(place=st.integers(0, 4999))
-    def edit(self, place: int) -> None:
+    @rule(place=st.integers(0, 4999), is_seen_later=st.booleans())
+    def edit(self, place: int, is_seen_later: bool) -> None:
         """The file is edited in place: its name, size and time of change stay."""
         before = self.source.stat()
         self.values[place] += 1000
         self.write()
         os.utime(self.source, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert self.source.stat().st_size == before.st_size
+        if not is_seen_later:
+            self.read()
 
     @rule(call=st.integers(0, 120))
     def run_and_be_killed(self, call: int) -> None:
@@ -341,8 +348,7 @@ class LoaderMachine(RuleBasedStateMachine):
     @rule(which=ANY, place=ANY, change=st.integers(1, 255))
     def flip(self, which: int, place: int, change: int) -> None:
         """A byte of any of the cache's files turns into another one."""
-        files = sorted(path for path in self.cache.rglob("*") if path.is_file())
-        flip_byte(files, which, place, change)
+        flip_byte(files_below(self.cache), which, place, change)
 
 
 def as_test(machine: type[RuleBasedStateMachine], examples: int, steps: int, is_long: bool = False) -> Any:
