@@ -8,10 +8,13 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from store_programs import RANKS, SHUFFLES, dataset_of, digest_of, rank_loader, start, write_shards
 
 import headrace as hr
+from headrace.stores.base import Entry, Layout
+from headrace.stores.folder.store import FolderStore
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -68,3 +71,21 @@ def test_readers_are_not_disturbed(data: Path, tmp_path: Path, program: Start) -
 
     assert other.returncode == 0, errors
     assert runs > 1
+
+
+def test_nobody_waits_for_what_cannot_be_kept(tmp_path: Path) -> None:
+    """Entries beyond the limit are computed by everyone at once; those that are kept, by one."""
+    layout = Layout([Entry(f"{number:032x}", 100) for number in range(8)])
+    store = FolderStore(str(tmp_path), limit=3000)
+    one, other = store.open(layout), store.open(layout)
+    one.put(0, {"x": np.arange(100)})
+    assert other.get(0) is not None
+    with one.claim(7) as is_mine, other.claim(7) as is_mine_too:
+        assert is_mine
+        assert is_mine_too
+        assert not other.is_claimed(7)
+    with one.claim(1) as is_mine:
+        assert is_mine
+        assert other.is_claimed(1)
+    one.close()
+    other.close()
