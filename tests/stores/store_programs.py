@@ -1,7 +1,7 @@
 """Data for the tests of stores, and programs that build, use and empty one cache in processes of their own.
 
-python store_programs.py ranks DATA CACHE: run through two epochs with each shuffle in four processes that
-    begin together, with one cache for each shuffle below CACHE, and print what each of them got as JSON.
+python store_programs.py ranks DATA CACHE: run through two epochs of each of `RUNS` in four processes that
+    begin together, with one cache for each run below CACHE, and print what each of them got as JSON.
 python store_programs.py killed DATA CACHE SEED ROUNDS: build a cache CACHE/<round> in each round by four
     processes, of which each is killed at a random moment unless it has ended before; print how many were.
 python store_programs.py disturb DATA CACHE LIMIT ROUNDS: in each round build a cache of other arrays in the
@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 import headrace as hr
 
 HERE = Path(__file__)
-SHUFFLES = (True, "global")
+RUNS = ((True, ""), ("global", ""), (True, "lmdb://"))  # a shuffle and the kind of cache, a folder by default
 BUILDERS = RANKS = 4
 
 
@@ -97,7 +97,7 @@ def rank_loader(dataset: hr.Dataset, shuffle: Any, world: hr.World, threads: int
 
 
 def ranks(data: str, cache: str) -> None:
-    for shuffle in SHUFFLES:  # compiled code is loaded once, and not by each child
+    for shuffle in (True, "global"):  # compiled code is loaded once, and not by each child
         warm = dataset_of(data, Path(cache, "warm"))
         with rank_loader(warm, shuffle, hr.World(0, 1), threads=0) as loader:
             digest_of(loader)
@@ -117,8 +117,8 @@ def _rank(data: str, cache: str, number: int, answer: Path, read: int, write: in
     os.close(write)
     os.read(read, 1)
     found: list[Any] = []
-    for shuffle in SHUFFLES:
-        dataset = dataset_of(data, Path(cache, str(shuffle)))
+    for place, (shuffle, kind) in enumerate(RUNS):
+        dataset = dataset_of(data, f"{kind}{cache}/{place}")
         with rank_loader(dataset, shuffle, hr.World(number, RANKS)) as loader:
             found.append((digest_of(loader, epochs=2), loader.stats()["cache_misses"]))
     answer.write_text(json.dumps(found))

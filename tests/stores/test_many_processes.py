@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from store_programs import RANKS, SHUFFLES, dataset_of, digest_of, rank_loader, start, write_shards
+from store_programs import RANKS, RUNS, dataset_of, digest_of, rank_loader, start, write_shards
 
 import headrace as hr
 from headrace.stores.base import Entry, Layout
@@ -47,7 +47,7 @@ def test_ranks_prepare_each_row_group_once(data: Path, tmp_path: Path, program: 
     answers: list[list[Any]] = json.loads(output)
 
     uncached = dataset_of(data, None)
-    for place, shuffle in enumerate(SHUFFLES):
+    for place, (shuffle, _) in enumerate(RUNS):
         for number, answer in enumerate(answers):
             with rank_loader(uncached, shuffle, hr.World(number, RANKS)) as loader:
                 assert answer[place][0] == digest_of(loader, epochs=2)
