@@ -356,3 +356,15 @@ def test_close_ends_leases_and_their_thread(leases: Leases, folder: Path) -> Non
         assert "headrace-leases" not in [each.name for each in threading.enumerate()]
 
     assert len(os.listdir("/proc/self/fd")) == open_files
+
+
+def test_a_holder_killed_before_it_said_who_it_is(tmp_path: Path) -> None:
+    """A lease file that is empty and not locked is nobody's, once it is a moment old."""
+    (tmp_path / "7.0.lease").touch()
+    leases = Leases(tmp_path)
+    begin = time.monotonic()
+    with leases.claim("7", lambda: False) as is_mine:
+        assert is_mine
+
+    assert time.monotonic() - begin < leases.seconds / 2
+    leases.close()

@@ -25,6 +25,7 @@ _SUFFIX = ".lease"
 # A pipe in the place of a file must not make its opening wait for ever; links are never followed.
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
+_BIRTH_SECONDS = 0.1  # so long a lease may say nothing: its holder was killed, or the disk is full
 _BEATS = 4  # how often a lease is touched in the time after which it counts as left
 
 
@@ -145,9 +146,13 @@ class Leases:
             return False
         try:
             # A time ahead is no sign of life either: the clock was set back.
-            if abs(self._now() - os.fstat(descriptor).st_mtime) >= self.seconds:
+            age = abs(self._now() - os.fstat(descriptor).st_mtime)
+            if age >= self.seconds:
                 return False
-            if not _machine() or os.read(descriptor, 256) != _machine():
+            holder = os.read(descriptor, 256)
+            if not _machine() or (holder and holder != _machine()):
+                return True
+            if not holder and age < _BIRTH_SECONDS:
                 return True
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
