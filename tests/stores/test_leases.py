@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -207,18 +209,37 @@ def test_holder_shows_life(folder: Path) -> None:
 
 
 def test_holder_on_another_machine_is_believed_while_it_shows_life(leases: Leases, folder: Path) -> None:
-    """What another machine, or one not known yet, holds is claimed until it is untouched for too long."""
-    for content in (b"another machine", b""):
-        lease = folder / "7.4.lease"
-        lease.write_bytes(content)
-        assert leases.is_claimed("7")
-        for shift in (-LONG, LONG + 60):  # the clock was set back: a time ahead is no sign of life
-            now = time.time()
-            os.utime(lease, (now + shift, now + shift))
-            assert not leases.is_claimed("7")
-        with leases.claim("7", never) as is_mine:
-            assert is_mine
-            assert files(folder) == ["7.5.lease"]
+    """What another machine holds is claimed until it is untouched for too long."""
+    lease = folder / "7.4.lease"
+    lease.write_bytes(b"another machine")
+    assert leases.is_claimed("7")
+    for shift in (-LONG, LONG + 60):  # the clock was set back: a time ahead is no sign of life
+        now = time.time()
+        os.utime(lease, (now + shift, now + shift))
+        assert not leases.is_claimed("7")
+    with leases.claim("7", never) as is_mine:
+        assert is_mine
+        assert files(folder) == ["7.5.lease"]
+
+
+def test_without_locks_the_time_of_change_tells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system without locks, a holder is believed for as long as it touches its lease."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    one, other = Leases(folder, LONG), Leases(folder, LONG)
+    with one.claim("7", never) as is_mine:
+        (lease,) = folder.iterdir()
+        before = time.time() - 60
+        os.utime(lease, (before, before))
+        assert is_mine
+        assert other.is_claimed("7")
+    with other.claim("7", never) as is_mine:
+        assert is_mine
+    one.close()
+    other.close()
 
 
 def test_dead_holder_on_another_machine_is_followed(folder: Path) -> None:

@@ -154,12 +154,9 @@ class Leases:
                 return True
             if not holder and age < _BIRTH_SECONDS:
                 return True
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return _is_locked(descriptor)
         finally:
             os.close(descriptor)
-        return False
 
     def _now(self) -> float:
         """The time by the clock that also dates the lease files, which may be another machine's."""
@@ -220,6 +217,15 @@ def _make(path: Path) -> _Lease:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.write(descriptor, _machine())
     return _Lease(path, descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Tell whether a file is locked, or may be, as locks cannot be had here."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
 
 
 def _remove(lease: _Lease) -> None:
