@@ -112,6 +112,12 @@ def copy_row(target: Any, source: Any, width: Any) -> None:
         _move(target, source, width)
 
 
+@njit("void(uint64, uint64, uint64)", nogil=True, cache=True, boundscheck=False)
+def move_row(target: Any, source: Any, width: Any) -> None:
+    """Copy so many bytes to where they are read soon, so that they stay in the caches."""
+    _move(target, source, width)
+
+
 @njit("uint64(uint64)", nogil=True, cache=True, inline="always")
 def rows_ahead(width: Any) -> Any:
     """Tell how many rows before its copy a row of so many bytes is to be asked for, by `ask_for`."""

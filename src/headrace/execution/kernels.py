@@ -18,7 +18,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from headrace.copying import ask_for, copy_row, fence, pointer, rows_ahead
+from headrace.copying import ask_for, copy_row, fence, move_row, pointer, rows_ahead
 
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
@@ -137,10 +137,10 @@ def _gather_rows(source: Any, width: Any, rows: Any, ends: Any, outputs: Any) ->
         for place in range(begin, ends[step]):
             if place + ahead < rows.size:
                 ask_for(source + np.uint64(rows[place + ahead]) * width, width)
-            copy_row(target, source + np.uint64(rows[place]) * width, width)
+            # A batch of its own is whole in a moment and read in the next one.
+            move_row(target, source + np.uint64(rows[place]) * width, width)
             target += width
         begin = ends[step]
-    fence()
 
 
 def copy_columns(columns: Sequence[Array], outputs: Addresses, rows: Ids, steps: Ids, slots: Ids) -> None:
