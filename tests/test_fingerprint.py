@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import enum
 import functools
+import importlib
 import math
 import re
 import sys
 import threading
 import types
-from collections import OrderedDict
+import warnings
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -353,6 +356,133 @@ def test_library_functions_are_known_by_name() -> None:
     assert digest(math.sin) == digest(math.sin) != digest(math.cos)
     functions = [lambda x: np.log(x), lambda x: np.exp(x), lambda x: math.log(x)]  # noqa: PLW0108
     assert len(set(map(digest, functions))) == 3
+
+
+MODULE = "K = {}\ndef inner(x, k={}): return x * k * K\ndef scale(x): return inner(x)"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from helper import scale\ndef f(x): return scale(x)",
+        "import helper\ndef f(x): return helper.scale(x)",
+        "import package.part\ndef f(x): return package.part.scale(x)",
+        "def f(x):\n    import helper\n    return helper.scale(x)",
+        "def f(x):\n    from helper import scale\n    return scale(x)",
+        "def f(x):\n    from package import part\n    return part.scale(x)",
+        "def f(x):\n    import package.part as p\n    return p.scale(x)",
+        "import helper\ndef make(m):\n    return lambda x: m.scale(x)\nf = make(helper)",
+        "import helper\ndef f(x, m=helper): return m.scale(x)",
+        "from helper import scale\nclass A:\n    def a(self, x): return scale(x)\ndef f(x): return A().a(x)",
+    ],
+)
+def test_users_modules_enter_with_all_that_a_function_calls_there(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Constants and defaults count, however deep; what the function has nothing to do with does not."""
+
+    def found(constant: int, default: int, other: str = "") -> str:
+        for name in ("helper", "package", "package.part"):
+            sys.modules.pop(name, None)
+        (tmp_path / "package").mkdir(exist_ok=True)
+        (tmp_path / "package" / "__init__.py").touch()
+        for path in (tmp_path / "helper.py", tmp_path / "package" / "part.py"):
+            path.write_text(MODULE.format(constant, default) + other)
+        importlib.invalidate_caches()
+        return digest(defined(source))
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    first = found(2, 3)
+    assert found(2, 3, "\ndef unrelated(): pass") == first
+    assert len({first, found(4, 3), found(2, 5)}) == 3
+    for name in ("helper", "package", "package.part"):
+        sys.modules.pop(name, None)
+
+
+def test_a_users_module_alone_has_no_value() -> None:
+    """What of it is meant, nobody knows; a library is known by its name."""
+    assert digest(math) == digest(math) != digest(re)
+    with pytest.raises(FingerprintError, match="version="):
+        digest({"helper": types.ModuleType("helper")})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def a(self): return FACTOR",
+        "def a(self): return self.b()\n    def b(self, x=FACTOR): return x",
+        "table = [FACTOR]\n    def a(self): return self.table",
+        "class Inner:\n        k = FACTOR\n    def a(self): return self.Inner.k",
+        "@functools.cached_property\n    def a(self): return FACTOR",
+        "@staticmethod\n    def a(): return FACTOR",
+    ],
+)
+def test_classes_go_by_what_their_methods_name(body: str) -> None:
+    """Globals, defaults and attributes of any type count as they do for functions."""
+    for source in (f"class A:\n    {body}\ndef f(): return A().a", f"@dataclass\nclass f:\n    {body}"):
+        one, two = (defined(source, FACTOR=factor, functools=functools) for factor in (1, 2))
+        assert digest(one) == digest(defined(source, FACTOR=1, functools=functools)) != digest(two)
+
+
+def test_enums_go_by_their_values() -> None:
+    """A member is its value too, and a class what all of its members are."""
+    source = "class A(enum.Enum):\n    X = {}\n    Y = 2\ndef f(): return A.X.value\nvalue = A.X"
+    for name in ("A", "f", "value"):
+        one, two = (defined(source.format(value), name, enum=enum) for value in (1, 5))
+        assert digest(one) == digest(defined(source.format(1), name, enum=enum)) != digest(two)
+
+
+def test_a_functions_own_attributes_count() -> None:
+    """A function may keep a setting on itself."""
+    source = "def f(x): return x * f.k\nf.k = {}"
+    assert digest(defined(source.format(1))) == digest(defined(source.format(1)))
+    assert digest(defined(source.format(1))) != digest(defined(source.format(2)))
+
+
+def test_a_library_decorator_does_not_hide_a_function() -> None:
+    """What a library wraps counts, and so does what the wrapped function names."""
+    source = "@contextlib.contextmanager\ndef f(x): yield x * FACTOR"
+    one, two = (defined(source, FACTOR=factor, contextlib=contextlib) for factor in (1, 2))
+    assert digest(one) == digest(defined(source, FACTOR=1, contextlib=contextlib)) != digest(two)
+
+
+def test_many_functions_that_call_each_other_are_looked_at_once() -> None:
+    """Otherwise the ways through them, here 3 to the 40th power, would all be gone."""
+    lines = [f"def f{n}(x): return f{n + 1}(x) + f{n + 1}(x + {n}) + f{n + 2}(x)" for n in range(40)]
+    source = "\n".join([*lines, "def f40(x): return {}", "def f41(x): return x"])
+    one, two = (defined(source.format(value), "f0") for value in (1, 2))
+    assert digest(one) != digest(two)
+
+
+class Missing(dict[str, int]):
+    def __missing__(self, name: str) -> int:
+        return 3
+
+
+@dataclass
+class Extended:
+    k: int = 1
+
+    @functools.cached_property
+    def twice(self) -> int:
+        return 2 * self.k
+
+
+def test_containers_and_dataclasses_that_do_more_than_hold() -> None:
+    """Subclasses with code of their own, factories, and attributes beside the fields are not overlooked."""
+    factories = [defaultdict(lambda: 1), defaultdict(lambda: 2), defaultdict(int), {}]
+    assert len(set(map(digest, factories))) == 4
+    assert digest(Missing(a=1)) != digest({"a": 1})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        assert digest(np.matrix([[1]])) != digest(np.array([[1]]))
+    plain, extended, used = Extended(), Extended(), Extended()
+    extended.__dict__["more"] = 5
+    assert used.twice == 2
+    assert digest(plain) == digest(used) != digest(extended)
+    with pytest.raises(FingerprintError, match="LazyFrame"):
+        digest(pl.LazyFrame({"a": [1]}))
 
 
 # Across processes

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import decimal
-import dis
 import enum
 import functools
 import hashlib
@@ -18,19 +17,29 @@ import math
 import operator
 import re
 import struct
-import sys
 import types
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
 
+from headrace.code import (
+    attributes_of,
+    global_names,
+    imports_of,
+    is_found_by_name,
+    is_library,
+    members_of,
+    version_of,
+)
 from headrace.errors import FingerprintError
 
 _SCALARS = (int, float, complex, str, bytes, bool, type(None), type(...))
 # How a Python function shows within a serialized expression: by a mark of Polars before its pickle, or as the
 # bytes (msgpack's array or binary) of a field that can hold nothing else.
 _PYTHON_FUNCTION = re.compile(rb"PLPYFN|\xa8callback[\xc4-\xc6\xdc\xdd]")
+_CONTAINERS = (tuple, list, dict, OrderedDict, types.MappingProxyType, set, frozenset)
 _PLAIN = (datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal)
 
 
@@ -39,7 +48,8 @@ def digest(*values: object) -> str:
 
     Numbers, strings, patterns, containers, dataclasses, enums, NumPy arrays and dtypes, Polars frames,
     expressions and types, Arrow schemas and functions are known. A function enters by its code, its
-    defaults, the values that it closes over and the globals that it names, not by its file.
+    defaults, the values that it closes over, and the globals and imports that it names, not by its file;
+    what it calls of a user's modules counts as well, and of a library the name and the version.
 
     Raises:
         FingerprintError: A value cannot be identified by value.
@@ -51,7 +61,7 @@ def digest(*values: object) -> str:
         False
     """
     hasher = hashlib.blake2b(digest_size=16)
-    for part in _encode(values, ()):
+    for part in _encode(values, _Seen()):
         hasher.update(part)
     return hasher.hexdigest()
 
@@ -72,26 +82,48 @@ def derive_key(*values: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def _encode(value: object, seen: tuple[object, ...]) -> Iterator[bytes]:
+class _Seen:
+    """Functions, classes and modules that one digest has come by, each of which enters once."""
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[int, ...], int] = {}
+        self._alive: list[object] = []
+
+    def place(self, *values: object) -> int | None:
+        """Return when these values were met before; None, and remember them, if they were not."""
+        name = tuple(map(id, values))
+        if name not in self._places:
+            self._places[name] = len(self._places)
+            self._alive += values
+            return None
+        return self._places[name]
+
+
+def _encode(value: object, seen: _Seen) -> Iterator[bytes]:
     """Yield the canonical bytes of a value: a tag, a length and the content."""
     if isinstance(value, _SCALARS) and type(value) in _SCALARS:
         yield _tagged(type(value).__name__, _scalar(value))
     elif isinstance(value, (tuple, list)):
         yield _tagged("sequence", str(len(value)).encode())
+        yield from _encode_kind(value, seen)
         for member in cast("list[object]", value):
             yield from _encode(member, seen)
     elif isinstance(value, Mapping):
         mapping = cast("Mapping[object, object]", value)
         yield _tagged("mapping", str(len(mapping)).encode())
+        yield from _encode_kind(mapping, seen)
         for key, member in mapping.items():
             yield from _encode(key, seen)
             yield from _encode(member, seen)
     elif isinstance(value, (set, frozenset)):
         members = cast("frozenset[object]", value)
         yield _tagged("set", "".join(sorted(digest(member) for member in members)).encode())
+        yield from _encode_kind(members, seen)
     elif isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
         yield from _encode_function(cast("Callable[..., Any]", value), seen)
     elif isinstance(value, types.ModuleType):
+        if not is_library(value.__name__):
+            raise _refusal(value)  # what of it is meant, only the code of a function tells
         yield _tagged("module", value.__name__.encode())
     elif isinstance(value, re.Pattern):  # whose own text is cut where it is long
         pattern = cast("re.Pattern[Any]", value)
@@ -101,20 +133,22 @@ def _encode(value: object, seen: tuple[object, ...]) -> Iterator[bytes]:
         yield from _encode_object(value, seen)
 
 
-def _encode_object(value: object, seen: tuple[object, ...]) -> Iterator[bytes]:
+def _encode_object(value: object, seen: _Seen) -> Iterator[bytes]:
     """Yield the canonical bytes of what is no plain value, container or Python function."""
     kind = type(value)
     if isinstance(value, enum.Enum):
         yield _tagged("enum", f"{kind.__qualname__}.{value.name}".encode())
+        yield from _encode_kind(value, seen)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield _tagged("dataclass", kind.__qualname__.encode())
         if kind.__module__.partition(".")[0] != "headrace":
             yield from _encode_class(kind, seen)
         for field in dataclasses.fields(value):
-            if _is_told(field, getattr(value, field.name)):
+            if _is_told(field, getattr(value, field.name), value):
                 yield from _encode((field.name, getattr(value, field.name)), seen)
+        yield from _encode_kind(value, seen)
     elif isinstance(value, np.ndarray):
-        yield from _encode_array(cast("np.ndarray[Any, np.dtype[Any]]", value))
+        yield from _encode_array(cast("np.ndarray[Any, np.dtype[Any]]", value), seen)
     elif isinstance(value, (np.generic, np.dtype, *_PLAIN)):
         yield _tagged(kind.__name__, repr(value).encode())
     elif isinstance(value, types.BuiltinFunctionType) and not _is_bound(value):
@@ -122,50 +156,76 @@ def _encode_object(value: object, seen: tuple[object, ...]) -> Iterator[bytes]:
     elif isinstance(value, type):
         yield from _encode_class(value, seen)
     elif kind.__module__.startswith("polars.") and kind.__name__ in {"Series", "DataFrame"}:
-        yield from _encode_table(value)
+        yield from _encode_table(value, seen)
     elif (library := kind.__module__.partition(".")[0]) in {"polars", "pyarrow"}:
         yield _tagged(f"{library}.{kind.__qualname__}", _library_bytes(value))
     else:
         raise _refusal(value)
 
 
-def _is_told(field: dataclasses.Field[Any], value: object) -> bool:
-    """Whether a field enters; "unless None" lets an option that came later leave old digests as they are."""
+def _encode_kind(value: object, seen: _Seen) -> Iterator[bytes]:
+    """Yield what a container or a user's dataclass holds or does beside its members and fields."""
+    kind = type(value)
+    if kind in _CONTAINERS or kind.__module__.partition(".")[0] == "headrace":
+        return
+    factory = getattr(value, "default_factory", None)
+    if factory is not None:
+        yield from _encode(("factory", factory), seen)
+    if is_library(kind.__module__):
+        return
+    if not dataclasses.is_dataclass(kind):
+        yield from _encode_class(kind, seen)
+    known = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
+    for name, member in getattr(value, "__dict__", {}).items():
+        if name not in known and not isinstance(getattr(kind, name, None), functools.cached_property):
+            yield from _encode((name, member), seen)
+
+
+def _is_told(field: dataclasses.Field[Any], value: object, owner: Any) -> bool:
+    """Whether a field enters.
+
+    "unless None" lets an option that came later leave old digests as they are; "unless version" lets a
+    version stand for a function, which else enters as it is now.
+    """
     rule = field.metadata.get("fingerprint", True)
+    if rule == "unless version":
+        return owner.version is None
     return value is not None if rule == "unless None" else bool(rule)
 
 
-def _encode_array(array: np.ndarray[Any, np.dtype[Any]]) -> Iterator[bytes]:
+def _encode_array(array: np.ndarray[Any, np.dtype[Any]], seen: _Seen) -> Iterator[bytes]:
     if array.dtype.hasobject or isinstance(array, np.ma.MaskedArray):
         raise FingerprintError(
             "an array of Python objects or with a mask cannot be identified by value; use a plain array"
         )
+    if type(array) is not np.ndarray:  # such as a matrix, which multiplies otherwise
+        yield from _encode_class(type(array), seen)
     yield _tagged("array", f"{array.dtype.descr}{array.shape}".encode())
     yield np.ascontiguousarray(array).tobytes()
 
 
-def _encode_table(value: Any) -> Iterator[bytes]:
+def _encode_table(value: Any, seen: _Seen) -> Iterator[bytes]:
     """Yield the columns of a Polars frame, or the one of a series: type, which are null, and the values."""
     if type(value).__name__ == "DataFrame":
-        yield from _encode([(column.name, column) for column in value.iter_columns()], ())
+        yield from _encode([(column.name, column) for column in value.iter_columns()], seen)
         return
     yield _tagged("series", f"{value.dtype}:{len(value)}".encode())
     if value.null_count():
-        yield from _encode_array(value.is_null().to_numpy())
+        yield from _encode_array(value.is_null().to_numpy(), seen)
         value = value.drop_nulls()
     kind = str(value.dtype)
     if kind == "String":
-        yield from _encode_array(value.str.len_bytes().to_numpy())
+        yield from _encode_array(value.str.len_bytes().to_numpy(), seen)
         yield _tagged("text", "".join(value).encode())
     elif kind.startswith(("Decimal", "Int128", "UInt128")):  # NumPy has no such numbers
-        yield from _encode(value.to_list(), ())
+        yield from _encode(value.to_list(), seen)
     elif value.dtype.is_numeric() or value.dtype.is_temporal():
-        yield from _encode_array(value.to_physical().to_numpy())
+        yield from _encode_array(value.to_physical().to_numpy(), seen)
     else:
-        yield from _encode(value.to_list(), ())
+        yield from _encode(value.to_list(), seen)
 
 
-def _encode_function(function: Callable[..., Any], seen: tuple[object, ...]) -> Iterator[bytes]:
+def _encode_function(function: Callable[..., Any], seen: _Seen) -> Iterator[bytes]:
     """Yield a function's code, defaults, closure and the globals that it names."""
     if isinstance(function, functools.partial):
         partial = cast("functools.partial[Any]", function)
@@ -176,59 +236,80 @@ def _encode_function(function: Callable[..., Any], seen: tuple[object, ...]) -> 
         yield from _encode(("method", function.__self__, function.__func__), seen)
         return
     plain = cast("types.FunctionType", function)
-    if plain in seen:  # a function that names itself
-        yield _tagged("recursion", plain.__qualname__.encode())
+    place = seen.place(plain)
+    if place is not None:
+        yield _tagged("seen", str(place).encode())
         return
-    within = (*seen, plain)
+    module = str(plain.__globals__.get("__name__", ""))
+    of_library = is_library(module)
+    if of_library and is_found_by_name(plain):
+        yield _tagged("foreign", f"{plain.__module__}.{plain.__qualname__} {version_of(module)}".encode())
+        yield from _encode_code(plain.__code__, seen)
+        return
     yield _tagged("function", b"")
-    yield from _encode_code(plain.__code__, within)
-    yield from _encode((plain.__defaults__, plain.__kwdefaults__), within)
+    yield from _encode_code(plain.__code__, seen)
+    defaults = dict(enumerate(plain.__defaults__ or ())) | (plain.__kwdefaults__ or {})
+    yield _tagged("defaults", str(len(defaults)).encode())
+    for name, held in defaults.items():
+        yield from _encode(name, seen)
+        yield from _encode_named(held, plain, seen)
     for name, cell in zip(plain.__code__.co_freevars, plain.__closure__ or (), strict=True):
         try:
             held = cell.cell_contents
         except ValueError as error:
             raise FingerprintError(f"`{plain.__qualname__}` closes over `{name}`, which is empty") from error
-        yield from _encode(held, within)
-    for name in sorted(_global_names(plain.__code__)):
-        if name in plain.__globals__:
-            yield from _encode(name, within)
-            yield from _encode_global(plain.__globals__[name], plain, within)
+        yield from _encode_named(held, plain, seen)
+    if not of_library:  # to follow a library through all that it names would end in its internals
+        yield from _encode_globals(plain, seen)
 
 
-def _encode_global(value: object, owner: types.FunctionType, seen: tuple[object, ...]) -> Iterator[bytes]:
-    """Yield a named global; another module's code is known by its name and its own code only.
+def _encode_globals(function: types.FunctionType, seen: _Seen) -> Iterator[bytes]:
+    """Yield what a user's function finds in its module, in modules that it imports, and on itself."""
+    for name in sorted(global_names(function.__code__)):
+        if name in function.__globals__:
+            yield from _encode(name, seen)
+            yield from _encode_named(function.__globals__[name], function, seen)
+    for module in imports_of(function):
+        yield from _encode_named(module, function, seen)
+    for name, value in vars(function).items():
+        if not name.startswith("__"):
+            yield from _encode((name, value), seen)
 
-    Following a library's functions through all that they name would end in its internals.
-    """
-    foreign = getattr(value, "__module__", None) not in (owner.__module__, None)
-    if isinstance(value, types.FunctionType) and foreign:
-        package = sys.modules.get(value.__module__.partition(".")[0])
-        version = str(getattr(package, "__version__", ""))
-        yield _tagged("foreign", f"{value.__module__}.{value.__qualname__} {version}".encode())
-        yield from _encode_code(value.__code__, seen)
-    else:
+
+def _encode_named(value: object, owner: types.FunctionType, seen: _Seen) -> Iterator[bytes]:
+    """Yield a value that a function names; of a user's module, what has one of the names in its code."""
+    if not isinstance(value, types.ModuleType) or is_library(value.__name__):
         yield from _encode(value, seen)
+        return
+    place = seen.place(value, owner.__code__)
+    yield _tagged("module", b"" if place is None else str(place).encode())
+    if place is None:
+        for name, member in attributes_of(value, owner.__code__).items():
+            yield from _encode(name, seen)
+            yield from _encode_named(member, owner, seen)
 
 
-def _encode_class(kind: type, seen: tuple[object, ...]) -> Iterator[bytes]:
-    """Yield a class's name, the code of its methods and its plain attributes, bases included."""
+def _encode_class(kind: type, seen: _Seen) -> Iterator[bytes]:
+    """Yield a class's name, methods and attributes, bases included; of a library's class, the code."""
     module = "" if kind.__module__ in {"__main__", "__mp_main__"} else kind.__module__  # one script
     yield _tagged("class", f"{module}.{kind.__qualname__}".encode())
     for base in kind.__mro__:
-        if base.__module__ == "builtins" or base in seen:
+        if base.__module__ == "builtins":
             continue
-        for name, member in sorted(vars(base).items()):
-            parts = (member.fget, member.fset) if isinstance(member, property) else (member,)
-            for part in parts:
-                plain = getattr(part, "__func__", part)  # of a static or class method
-                if isinstance(plain, types.FunctionType):
-                    yield _tagged("method", name.encode())
-                    yield from _encode_code(plain.__code__, (*seen, kind))
-                elif type(plain) in _SCALARS and not name.startswith("__"):
-                    yield from _encode((name, plain), seen)
+        place = seen.place(base)
+        if place is not None:
+            yield _tagged("seen", str(place).encode())
+            continue
+        of_library = is_library(base.__module__)
+        for name, member, is_generated in members_of(base):
+            if isinstance(member, types.FunctionType) and (of_library or is_generated):
+                yield _tagged("method", name.encode())
+                yield from _encode_code(member.__code__, seen)
+            elif not of_library or type(member) in _SCALARS:
+                yield from _encode((name, member), seen)
 
 
-def _encode_code(code: types.CodeType, seen: tuple[object, ...]) -> Iterator[bytes]:
+def _encode_code(code: types.CodeType, seen: _Seen) -> Iterator[bytes]:
     """Yield what a code object does; its file, its lines and its name do not matter."""
     shape = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     names = (code.co_names, code.co_varnames, code.co_freevars)
@@ -241,18 +322,11 @@ def _encode_code(code: types.CodeType, seen: tuple[object, ...]) -> Iterator[byt
             yield from _encode(constant, seen)
 
 
-def _global_names(code: types.CodeType) -> set[str]:
-    loads = {"LOAD_GLOBAL", "LOAD_NAME"}  # the latter within the body of a class
-    names = {str(step.argval) for step in dis.get_instructions(code) if step.opname in loads} - {"__name__"}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _global_names(constant)
-    return names
-
-
 def _library_bytes(value: Any) -> bytes:
     """Canonical bytes of a Polars or Arrow object."""
     try:
+        if type(value).__name__ == "LazyFrame":  # names files, not what they hold
+            raise _refusal(value)
         if hasattr(value, "meta"):
             content = cast("bytes", value.meta.serialize())
         elif hasattr(value, "serialize"):

@@ -140,8 +140,9 @@ def test_a_limit_below_one_row_group_is_refused(place: Place, data: Path) -> Non
     """When the cache is asked for, before anything is read."""
     with pytest.raises(hr.OptionError, match=r"`limit` must hold one prepared row group.*11|limit"):
         packed(data).cache(place(), limit=100)
-    with pytest.raises(hr.OptionError, match="limit"):  # text and lists tell their size with the first entry
-        list(plain(data).cache(place(), limit=100).loader(6, output="numpy"))
+    for on_error in ("raise", "skip"):  # text and lists tell their size with the first entry
+        with pytest.raises(hr.OptionError, match="limit"):
+            list(plain(data).cache(place(), limit=100).loader(6, output="numpy", on_error=on_error))
 
 
 def edit(path: Path, old: bytes, new: bytes) -> None:
@@ -294,6 +295,22 @@ def test_functions_enter_by_what_they_close_over(place: Place, data: Path) -> No
     with pytest.raises(hr.FingerprintError, match="version"):
         scaled(data, threading.Lock()).cache(store)
     assert [misses(scaled(data, Unnamed(), version=name), 3) for name in ("a", "a", "b")] == [7, 0, 7]
+
+
+def test_a_function_enters_as_it_is_when_a_loader_is_made(place: Place, data: Path) -> None:
+    """What it closes over may have changed since `map`; then nothing is found or kept under the old value."""
+    factor, store = np.array([2.0]), place.shared()
+
+    def scale(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.with_columns(x=pl.col("x") * factor[0])
+
+    ds = plain(data).select(["x"]).map(scale).cache(store)
+    for value, misses in ((2.0, 7), (3.0, 7), (2.0, 0)):
+        factor[0] = value
+        with ds.loader(38, output="numpy") as loader:
+            (batch,) = loader
+            assert batch["x"].tolist() == [row * 0.5 * value for row in range(38)]
+            assert counted(loader, "misses") == (misses,)
 
 
 def flip(path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.batch import Batch
-from headrace.errors import HeadraceError, UndecodableError
+from headrace.errors import CacheError, HeadraceError, OptionError, UndecodableError
 from headrace.execution.gather import Gather
 from headrace.execution.recipe import Recipe, Rows, Untouched
 from headrace.execution.stats import Stats, measured
@@ -60,6 +60,8 @@ def fill(
         try:
             _place(recipe, gather, read, row_group, tried, stats)
             return
+        except (CacheError, OptionError):
+            raise  # of a store or a setting, so no sample is to blame
         except HeadraceError as error:
             if not skip_errors or stats is None:
                 raise
