@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 import types
+import typing
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
@@ -423,6 +424,23 @@ def test_classes_go_by_what_their_methods_name(body: str) -> None:
     for source in (f"class A:\n    {body}\ndef f(): return A().a", f"@dataclass\nclass f:\n    {body}"):
         one, two = (defined(source, FACTOR=factor, functools=functools) for factor in (1, 2))
         assert digest(one) == digest(defined(source, FACTOR=1, functools=functools)) != digest(two)
+
+
+def test_named_tuples_go_by_class_and_values() -> None:
+    """Neither slots nor what Python wrote into the class is in the way."""
+    head = "class P(typing.NamedTuple):\n    a: int = {}"
+    source = head + "\n    def twice(self): return 2 * self.a * {}\nvalue = P(5)"
+    found = [
+        defined(source.format(*pair), "value", typing=typing) for pair in ((1, 1), (1, 1), (1, 2), (2, 1))
+    ]
+    assert digest(found[0]) == digest(found[1])
+    assert len(set(map(digest, found))) == 3
+
+
+def test_the_function_of_columns_is_known_by_name() -> None:
+    """`from polars import col` does as well as `pl.col`."""
+    first, second = (defined(f"def f(): return col('{name}')", col=pl.col) for name in "ab")
+    assert digest(first) != digest(second)
 
 
 def test_enums_go_by_their_values() -> None:

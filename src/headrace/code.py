@@ -7,6 +7,7 @@ import dis
 import enum
 import functools
 import importlib.util
+import inspect
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any, cast
 
 _GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME"}  # the latter within the body of a class
-_SLOTS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
 
 def is_library(module: str) -> bool:
@@ -110,7 +110,7 @@ def members_of(kind: type) -> Iterator[tuple[str, Any, bool]]:
         for part in _parts(member):
             if isinstance(part, types.FunctionType):
                 yield name, part, _is_generated(kind, name, part)
-            elif not (name.startswith(("__", "_abc_")) or isinstance(part, _SLOTS) or _is_enum(kind, name)):
+            elif not (name.startswith(("__", "_abc_")) or _is_slot(part) or _is_enum(kind, name)):
                 yield name, part, False
 
 
@@ -120,6 +120,11 @@ def _parts(member: object) -> tuple[Any, ...]:
     if isinstance(member, functools.cached_property):
         return (cast("Any", member).func,)
     return (getattr(member, "__func__", member),)  # of a static or class method
+
+
+def _is_slot(member: object) -> bool:
+    """Whether a member only tells where an instance keeps a value, as of `__slots__` and named tuples."""
+    return type(member).__module__ in {"builtins", "_collections"} and inspect.isdatadescriptor(member)
 
 
 def _is_enum(kind: type, name: str) -> bool:

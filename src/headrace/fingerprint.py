@@ -327,6 +327,8 @@ def _library_bytes(value: Any) -> bytes:
     try:
         if type(value).__name__ == "LazyFrame":  # names files, not what they hold
             raise _refusal(value)
+        if type(value).__name__ == "Col":  # `pl.col` itself, which takes any attribute for a column
+            return b"col"
         if hasattr(value, "meta"):
             content = cast("bytes", value.meta.serialize())
         elif hasattr(value, "serialize"):
