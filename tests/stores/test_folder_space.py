@@ -365,6 +365,36 @@ def test_folders_that_everyone_may_write_to_are_refused(place: str) -> None:
     table.close()
 
 
+@pytest.mark.parametrize("name", ["tables", "leases"])
+def test_what_lies_below_is_a_folder_of_the_users_own_too(place: str, name: str) -> None:
+    """Not one that everyone may write to, nor a link, behind which the files would be somebody's."""
+    store, below = FolderStore(place), Path(place, name)
+    fill(store)
+    below.chmod(0o777)
+    with pytest.raises(hr.CacheError, match=rf"everyone may write.*chmod o-w {below}"):
+        store.open(layout_of())
+    below.chmod(0o700)
+    below.rename(f"{place} elsewhere")
+    below.symlink_to(f"{place} elsewhere")
+    with pytest.raises(hr.CacheError, match=f"{below}: a cache must be a folder"):
+        store.open(layout_of())
+
+
+@pytest.mark.parametrize("name", ["0-x.npy", "entries.npy", "table.json", "lock", "1-text/0.arrow"])
+def test_files_that_everyone_may_write_to_are_misses(place: str, name: str) -> None:
+    """Nobody knows whose rows they hold, whatever their checksums; they are made anew."""
+    store = FolderStore(place)
+    fill(store)
+    (table_folder(store) / name).chmod(0o666)
+    table = store.open(layout_of())
+    assert present(table) == ([1, 2] if name == "1-text/0.arrow" else [])
+    table.close()
+    fill(store)
+    table = store.open(layout_of())
+    assert present(table) == [0, 1, 2]
+    table.close()
+
+
 def test_what_is_no_folder_or_of_another_version_is_refused(place: str) -> None:
     """A file in its place, and a cache that a later release has made."""
     store = FolderStore(place)

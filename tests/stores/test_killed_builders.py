@@ -9,7 +9,7 @@ from store_programs import BUILDERS, build, start, write_shards
 
 from headrace.stores.folder.checking import list_tables
 
-NOT_KEPT = ("lock", "leases", "headrace-cache.lock", "contents.json")  # who uses what, and when
+NOT_KEPT = ("lock", "leases", "headrace-cache.lock", "headrace-contents.json")  # who uses what, and when
 
 
 @pytest.fixture(scope="module")

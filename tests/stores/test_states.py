@@ -415,11 +415,23 @@ def test_what_files_hold_is_remembered_in_the_folder(data: Path, tmp_path: Path)
     folder = tmp_path / "cache"
     time.sleep(max(0.0, 2.1 - (time.time() - max(path.stat().st_ctime for path in data.iterdir()))))
     packed(data).materialize(folder)
-    kept = json.loads((folder / "contents.json").read_text())
+    kept = json.loads((folder / "headrace-contents.json").read_text())
     assert len(kept["digests"]) == 3  # the fourth shard has no samples, and need not be read
     with packed(data).cache(folder).loader(6, output="numpy") as loader:
         list(loader)
         assert counted(loader, "misses") == (0,)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "text"])
+def test_what_lies_where_that_is_remembered(kind: str, data: Path, tmp_path: Path) -> None:
+    """It is neither waited for nor believed."""
+    folder = tmp_path / "cache"
+    folder.mkdir(mode=0o700)
+    there = folder / "headrace-contents.json"
+    make = {"pipe": os.mkfifo, "folder": Path.mkdir, "text": lambda path: path.write_text("mine")}
+    make[kind](there)
+    want = hash_of(plain(data).loader(6, output="numpy"))
+    assert hash_of(plain(data).cache(folder).loader(6, output="numpy")) == want
 
 
 def test_like_named_columns_of_one_file_lie_apart(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -126,8 +127,7 @@ def _name(found: os.stat_result) -> str:
 def _read(path: Path) -> dict[str, str]:
     """Return what a file keeps, or nothing if it is absent, damaged or of something else."""
     try:
-        with path.open("rb") as file:
-            text = file.read(_MOST_BYTES + 1)
+        text = _text(path)
         document: Any = json.loads(text) if len(text) <= _MOST_BYTES else None
         kept: dict[str, str] = dict(document["digests"])
         is_ours = document["version"] == _VERSION and document["checksum"] == _checksum(kept)
@@ -135,6 +135,18 @@ def _read(path: Path) -> dict[str, str]:
     except (OSError, ValueError, TypeError, KeyError, RecursionError, FingerprintError):
         return {}
     return kept if is_ours and is_plain else {}
+
+
+def _text(path: Path) -> bytes:
+    """Return what a plain file begins with; a pipe in its place must not make its opening wait for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return b""
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(_MOST_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _checksum(known: dict[str, str]) -> str:

@@ -13,7 +13,7 @@ TABLE_VERSION = 1
 """Raised whenever the files are laid out otherwise; what is in them is told by their keys."""
 
 MARKER = "headrace-cache.json"
-DIGESTS = "contents.json"
+DIGESTS = "headrace-contents.json"
 FOLDER_LOCK = "headrace-cache.lock"
 TABLES = "tables"
 LEASES = "leases"

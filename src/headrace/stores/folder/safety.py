@@ -46,10 +46,10 @@ def open_folder(path: str) -> int:
 
 
 def open_file(name: str, flags: int, folder: int) -> int:
-    """Open a plain file in a folder, without following links.
+    """Open a plain file of the user's own in a folder, without following links.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: It is something else, or others may have written to it.
         OSError: It cannot be opened.
     """
     try:
@@ -58,9 +58,15 @@ def open_file(name: str, flags: int, folder: int) -> int:
         if not _is_plain(name, folder):
             raise ValueError(f"`{name}` is no plain file") from error
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    complaint = ""
+    if not stat.S_ISREG(status.st_mode):
+        complaint = f"`{name}` is no plain file"
+    elif status.st_uid != os.geteuid() or status.st_mode & stat.S_IWOTH:
+        complaint = f"others may have written to `{name}`"
+    if complaint:
         os.close(descriptor)
-        raise ValueError(f"`{name}` is no plain file")
+        raise ValueError(complaint)
     return descriptor
 
 

@@ -71,6 +71,9 @@ class Space:
         with suppress(FileNotFoundError):
             check_owner(os.stat(self.path), self.path)
             self._check_marker()
+        for path in (os.path.join(self.path, name) for name in (TABLES, LEASES)):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                check_owner(os.lstat(path), path)  # a link would lead to files that are not the store's
 
     def prepare(self) -> None:
         """Make the folder, if need be.
@@ -83,7 +86,8 @@ class Space:
             os.makedirs(self.path, mode=0o700)
         self.check()
         for name in (TABLES, LEASES):
-            os.makedirs(os.path.join(self.path, name), mode=0o700, exist_ok=True)
+            with suppress(FileExistsError):
+                os.mkdir(os.path.join(self.path, name), 0o700)
         marker = Path(self.path, MARKER)
         with suppress(OSError):  # it says what this is, and is not needed
             if not marker.exists():
@@ -176,7 +180,11 @@ class Space:
         except (FileNotFoundError, CacheError, NotADirectoryError):
             return None
         try:
-            lock = open_lock(folder)
+            try:
+                lock = open_lock(folder)
+            except ValueError:  # something else lies there, which nobody can have locked
+                remove_own(find_own(path))
+                return []
             if lock is None:
                 return None
             try:
