@@ -104,6 +104,20 @@ def test_clearing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert list(folder.rglob("*.npy")) == []
 
 
+def test_what_is_no_table_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    """A link and a file of a table's name are neither counted nor followed nor removed."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "table.json").write_text("mine")
+    link, file = folder / "tables" / ("0" * 32), folder / "tables" / ("1" * 32)
+    link.symlink_to(elsewhere)
+    file.write_text("mine")
+    for action in ("ls", "verify", "clear"):
+        assert main(["cache", action, str(folder)]) == 0
+    assert link.is_symlink()
+    assert file.read_text() == (elsewhere / "table.json").read_text() == "mine"
+
+
 def test_what_is_no_cache_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Other folders, files and stores are errors in one line, and nothing in them is touched."""
     shards = folder.parent / "shards"

@@ -270,6 +270,22 @@ def test_samples_that_cannot_be_read(place: Place, data: Path) -> None:
     )
 
 
+def test_nulls_in_samples_of_another_rank(place: Place) -> None:
+    """A row group that no array can hold as a whole is what it is without a cache, rank by rank."""
+    values = pa.array([None if row == 7 else row for row in range(40)])
+    ds = hr.from_arrow(pa.table({"x": values, "y": np.arange(40)}))
+    cached = ds.cache(place())
+    for rank in (0, 1):
+        options = {"shuffle": "global", "world": hr.World(rank, 2), "output": "numpy", "on_error": "skip"}
+        with cached.loader(5, **options) as loader, ds.loader(5, **options) as bare:
+            assert hash_of(loader) == hash_of(bare)
+            assert loader.stats()["skipped_ids"] == bare.stats()["skipped_ids"]
+    with cached.loader(5, output="numpy") as loader, ds.loader(5, output="numpy") as bare:
+        assert hash_of([loader.batch(0), loader.batch(3)]) == hash_of([bare.batch(0), bare.batch(3)])
+        with pytest.raises(hr.SchemaError, match="are null"):
+            loader.batch(1)
+
+
 def scaled(data: Path, factor: object, **options: Any) -> hr.Dataset:
     def scale(frame: pl.DataFrame) -> pl.DataFrame:
         return frame.with_columns(x=pl.col("x") * float(str(factor)))

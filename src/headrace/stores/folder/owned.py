@@ -56,14 +56,14 @@ def new_table_path(path: str, name: str) -> str:
 
 
 def table_keys(path: str) -> list[str]:
-    """List what may be tables, by their names alone; none if there is no such folder."""
-    return sorted(name for name in _names(os.path.join(path, TABLES)) if _TABLE.fullmatch(name))
+    """List the folders that may be tables by their names; none if there is no such folder."""
+    return sorted(name for name in _folders(os.path.join(path, TABLES)) if _TABLE.fullmatch(name))
 
 
 def new_tables(path: str) -> list[str]:
     """List folders in which tables are made, or were made by somebody who is gone."""
     tables = os.path.join(path, TABLES)
-    return [os.path.join(tables, name) for name in _names(tables) if _NEW_TABLE.fullmatch(name)]
+    return [os.path.join(tables, name) for name in _folders(tables) if _NEW_TABLE.fullmatch(name)]
 
 
 def find_own(path: str) -> OwnFiles:
@@ -109,8 +109,8 @@ def top_bytes(path: str) -> int:
     return total
 
 
-def _names(path: str) -> list[str]:
-    return [entry.name for entry in _entries(path)]
+def _folders(path: str) -> list[str]:
+    return [entry.name for entry in _entries(path) if entry.is_dir(follow_symlinks=False)]
 
 
 def _entries(path: str) -> Iterator[os.DirEntry[str]]:

@@ -35,6 +35,7 @@ _LEASE_MS = 12_000
 _BEAT_SECONDS = 3.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1
 _KEYS_AT_ONCE = 1000
+_LONGEST_REASON = 160
 
 _Answer = TypeVar("_Answer")
 
@@ -246,7 +247,10 @@ class RedisPages:
         return answer
 
     def _unavailable(self, found: object) -> CacheError:
-        reason = f"{type(found).__name__}: {found}"[:200]
+        text = str(found)
+        if len(text) > _LONGEST_REASON:  # a server repeats the script before it says what is wrong
+            text = f"{text[:30]} ... {text[-_LONGEST_REASON:]}"
+        reason = f"{type(found).__name__}: {text}"
         return CacheError(f"{_shown(self._store.url)}: the cache cannot be used: {reason}")
 
 
