@@ -60,8 +60,28 @@ def digest(*values: object) -> str:
         >>> digest(1) == digest(1.0)
         False
     """
+    return _digest(values, _Seen())
+
+
+def digest_now(*values: object) -> str:
+    """Digest values as `digest` does, and of steps with a function what that function is at this moment.
+
+    A step is known by what its function was when it was made, so that a state fits although the function has
+    filled a memo since. Whoever keeps what the function returns must know what it is now.
+
+    Raises:
+        FingerprintError: A value cannot be identified by value, or not any more.
+
+    Example:
+        >>> digest_now("scale", 2.0) == digest("scale", 2.0)
+        True
+    """
+    return _digest(values, _Seen(now=True))
+
+
+def _digest(values: object, seen: _Seen) -> str:
     hasher = hashlib.blake2b(digest_size=16)
-    for part in _encode(values, _Seen()):
+    for part in _encode(values, seen):
         hasher.update(part)
     return hasher.hexdigest()
 
@@ -83,9 +103,14 @@ def derive_key(*values: int | str) -> int:
 
 
 class _Seen:
-    """Functions, classes and modules that one digest has come by, each of which enters once."""
+    """Functions, classes and modules that one digest has come by, each of which enters once.
 
-    def __init__(self) -> None:
+    Attributes:
+        now: Whether functions that a step stands for enter as they are at this moment.
+    """
+
+    def __init__(self, now: bool = False) -> None:
+        self.now = now
         self._places: dict[tuple[int, ...], int] = {}
         self._alive: list[object] = []
 
@@ -144,7 +169,7 @@ def _encode_object(value: object, seen: _Seen) -> Iterator[bytes]:
         if kind.__module__.partition(".")[0] != "headrace":
             yield from _encode_class(kind, seen)
         for field in dataclasses.fields(value):
-            if _is_told(field, getattr(value, field.name), value):
+            if _is_told(field, value, seen.now):
                 yield from _encode((field.name, getattr(value, field.name)), seen)
         yield from _encode_kind(value, seen)
     elif isinstance(value, np.ndarray):
@@ -181,16 +206,16 @@ def _encode_kind(value: object, seen: _Seen) -> Iterator[bytes]:
             yield from _encode((name, member), seen)
 
 
-def _is_told(field: dataclasses.Field[Any], value: object, owner: Any) -> bool:
+def _is_told(field: dataclasses.Field[Any], owner: Any, now: bool) -> bool:
     """Whether a field enters.
 
-    "unless None" lets an option that came later leave old digests as they are; "unless version" lets a
-    version stand for a function, which else enters as it is now.
+    "unless None" lets an option that came later leave old digests as they are; "now" is for functions that
+    another field stands for, unless a version does.
     """
     rule = field.metadata.get("fingerprint", True)
-    if rule == "unless version":
-        return owner.version is None
-    return value is not None if rule == "unless None" else bool(rule)
+    if rule == "now":
+        return now and owner.version is None
+    return getattr(owner, field.name) is not None if rule == "unless None" else bool(rule)
 
 
 def _encode_array(array: np.ndarray[Any, np.dtype[Any]], seen: _Seen) -> Iterator[bytes]:

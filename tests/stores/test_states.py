@@ -329,6 +329,26 @@ def test_a_function_enters_as_it_is_when_a_loader_is_made(place: Place, data: Pa
             assert counted(loader, "misses") == (misses,)
 
 
+def test_a_state_fits_although_the_function_has_filled_a_memo(data: Path) -> None:
+    """States go by what the function was when it was given to `map`, with a cache and without."""
+    memo: dict[str, int] = {}
+
+    def scale(frame: pl.DataFrame) -> pl.DataFrame:
+        memo[str(len(memo))] = len(frame)
+        return frame.with_columns(x=pl.col("x") * 2)
+
+    ds = plain(data).select(["x"]).map(scale)
+    want = hash_of(ds.loader(6, output="numpy"))
+    memo.clear()
+    with ds.map(scale).loader(6, output="numpy") as loader:
+        next(iter(loader))
+        state = loader.state_dict()
+    memo.clear()
+    with plain(data).select(["x"]).map(scale).map(scale).cache("memory").loader(6, output="numpy") as loader:
+        loader.load_state_dict(state)
+        assert len(hash_of(loader)) == len(want) - 1
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 16

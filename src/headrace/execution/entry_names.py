@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from headrace.execution.recipe import Recipe, Rows, needs_ids
 from headrace.execution.row_major import row_bytes
-from headrace.fingerprint import digest
+from headrace.fingerprint import digest_now
 from headrace.manifest import RowGroup
 from headrace.planning.selection import Selection
 from headrace.stores.base import FORMAT_VERSION, Entry, Layout
@@ -88,7 +88,7 @@ class EntryNames:
         read = kinds, recipe.columns
         # Expressions and images come out as these libraries compute and decode them.
         libraries = pl.__version__ if recipe.needs_frame else None, _version("pillow")
-        return digest("steps", FORMAT_VERSION, read, recipe.needed, recipe.pack, keeps_arrow, libraries)
+        return digest_now("steps", FORMAT_VERSION, read, recipe.needed, recipe.pack, keeps_arrow, libraries)
 
 
 def _version(library: str) -> str | None:

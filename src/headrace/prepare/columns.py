@@ -177,7 +177,7 @@ class Map:
             its code and the values that it closes over.
     """
 
-    function: Callable[[pl.DataFrame], pl.DataFrame] = field(metadata={"fingerprint": "unless version"})
+    function: Callable[[pl.DataFrame], pl.DataFrame] = field(metadata={"fingerprint": "now"})
     version: str | None = None
     identity: str = ""
 

@@ -43,7 +43,7 @@ class FunctionStep(PrepareStep):
         {'width': 3, 'height': 5, 'area': 15}
     """
 
-    function: Callable[[pl.DataFrame], pl.DataFrame] = field(metadata={"fingerprint": "unless version"})
+    function: Callable[[pl.DataFrame], pl.DataFrame] = field(metadata={"fingerprint": "now"})
     version: str | None = None
     digest: str = field(default="", init=False)
 
