@@ -9,7 +9,6 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from headrace.execution.recipe import Recipe, Rows, needs_ids
@@ -87,7 +86,7 @@ class EntryNames:
         keeps_arrow = recipe.keep_arrow and recipe.pack is None
         read = kinds, recipe.columns
         # Expressions and images come out as these libraries compute and decode them.
-        libraries = pl.__version__ if recipe.needs_frame else None, _version("pillow")
+        libraries = _version("polars") if recipe.needs_frame else None, _version("pillow")
         return digest_now("steps", FORMAT_VERSION, read, recipe.needed, recipe.pack, keeps_arrow, libraries)
 
 

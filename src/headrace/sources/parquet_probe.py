@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import io
 import os
+import time
+import weakref
 from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 0.5, 0.0002
 _BUFFER_BYTES = 4096  # a column is read in pieces, and not as a whole when its reader is made
 
 
@@ -29,21 +32,36 @@ def check_chunks(metadata: pq.FileMetaData, index: int, leaves: Sequence[int], s
     Raises:
         OSError: The footer contradicts itself.
     """
-    content = _NoBytes(size)
-    with pq.ParquetFile(
-        pa.PythonFile(content, mode="r"), metadata=metadata, buffer_size=_BUFFER_BYTES
-    ) as file:
-        try:
-            file.reader.read_row_group(index, column_indices=list(leaves), use_threads=False)
-        except OSError:
-            if not content.is_read:  # else the footer is sound as far as bytes are needed
-                raise
+    error, content = _try_readers(metadata, index, leaves, size)
+    # A thread of the library asks for the bytes, and may hold the file a moment longer. It needs the
+    # interpreter to let go, and would end a process that is just about to end with an abort.
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while content() is not None and time.monotonic() < deadline:
+        time.sleep(_PAUSE_SECONDS)
+    if error is not None:
+        raise error
     # Asking such a column for its statistics ends the process too, and its reader may not notice.
     chunks = metadata.row_group(index)
     for leaf in leaves:
         stated, expected = chunks.column(leaf).physical_type, metadata.schema.column(leaf).physical_type
         if stated != expected:
             raise OSError(f"column {leaf} is {expected} in the schema, and {stated} in the row group")
+
+
+def _try_readers(
+    metadata: pq.FileMetaData, index: int, leaves: Sequence[int], size: int
+) -> tuple[OSError | None, weakref.ref[_NoBytes]]:
+    """Return what is wrong without a byte read, and the file that was asked, as long as anything holds it."""
+    content = _NoBytes(size)
+    with pq.ParquetFile(
+        pa.PythonFile(content, mode="r"), metadata=metadata, buffer_size=_BUFFER_BYTES
+    ) as file:
+        try:
+            file.reader.read_row_group(index, column_indices=list(leaves), use_threads=False)
+        except OSError as error:
+            if not content.is_read:  # else the footer is sound as far as bytes are needed
+                return error.with_traceback(None), weakref.ref(content)
+    return None, weakref.ref(content)
 
 
 class _NoBytes(io.RawIOBase):
