@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.version import __version__
 
 if TYPE_CHECKING:
+    from headrace import augment, draws
     from headrace.batch import Batch, Ragged, Sparse
     from headrace.dataset import Dataset
     from headrace.dedup.bloom.bloom import Bloom
@@ -203,6 +204,7 @@ _MODULES = {
     "stores.redis.store": ("RedisStore",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
+_PACKAGES = ("augment", "draws")  # public by the names of their own
 _OWN_NAMES = {"open": "open_dataset"}  # `open` would hide the builtin in its own module
 
 __all__ = [
@@ -328,6 +330,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"headrace.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'headrace' has no attribute {name!r}")
     value = getattr(import_module(f"headrace.{_HOMES[name]}"), _OWN_NAMES.get(name, name))

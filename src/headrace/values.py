@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+from headrace.augment.base import Augmentation
+from headrace.augment.chain import Chain as RandomChain
 from headrace.errors import OptionError, StateError, UnknownColumnError
 from headrace.execution.recipe import Recipe
 from headrace.prepare.base import Step, frame_schema
@@ -142,6 +144,30 @@ class ValueVerbs:
         pack = Pack(arrays, null_mask, by_name, padding)
         self.check_names(pack.columns)
         return self.with_recipe(replace(self.recipe, pack=pack))
+
+    def augment(self, *augmentations: Augmentation) -> Self:
+        """Change samples at random, batch by batch, after everything deterministic and after the cache.
+
+        Augmentations are performed in the order in which they are given; several calls add up. Each draws by
+        (seed, epoch, sample id, its name), so that a sample gets the same in any batch, rank and process.
+
+        Args:
+            augmentations: Some of `hr.augment`.
+
+        Raises:
+            OptionError: What is given is no augmentation, or two have the same name.
+
+        Example:
+            >>> import headrace as hr, numpy as np
+            >>> ds = hr.from_arrays({"image": np.arange(6, dtype=np.uint8).reshape(2, 1, 3, 1)})
+            >>> loader = ds.augment(hr.augment.HorizontalFlip("image")).loader(2, output="numpy")
+            >>> loader.batch(0)["image"].shape
+            (2, 1, 3, 1)
+        """
+        before = () if self.recipe.augment is None else self.recipe.augment.ops
+        chain = RandomChain((*before, *augmentations))
+        self.check_names(chain.ops[0].changed if self.recipe.pack is None and chain.ops else ())
+        return self.with_recipe(replace(self.recipe, augment=chain if chain.ops else None))
 
     def _with(self, step: Step) -> Self:
         self._check_unpacked(type(step).__name__)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from headrace.batch import Batch
 from headrace.errors import CacheError, HeadraceError, OptionError, UndecodableError
+from headrace.execution.augmenting import Augmenter
 from headrace.execution.gather import Gather
 from headrace.execution.recipe import Recipe, Rows, Untouched
 from headrace.execution.stats import Stats, measured
@@ -38,7 +39,10 @@ def build_batch(recipe: Recipe, plan: BatchPlan) -> Batch:
         here = slots[begin:end]
         steps = np.full(end - begin, plan.step)
         fill(recipe, gather, Read(int(numbers[here[0]]), rows[here], steps, here, plan.step))
-    return recipe.finish(gather.take(plan.step, plan.is_padding))
+    batch = recipe.finish(gather.take(plan.step, plan.is_padding))
+    if recipe.augment is None or plan.draws is None or plan.samples is None:
+        return batch
+    return Augmenter(recipe.augment)(batch, plan.draws, plan.samples)
 
 
 def fill(

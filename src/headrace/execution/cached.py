@@ -111,7 +111,13 @@ class CachedRecipe(Recipe):
         if recipe.cache is None:
             return recipe
         cached = CachedRecipe(
-            recipe.source, recipe.steps, recipe.pack, recipe.keep_arrow, recipe.cache, selection
+            recipe.source,
+            recipe.steps,
+            recipe.pack,
+            recipe.keep_arrow,
+            recipe.cache,
+            recipe.augment,
+            selection,
         )
         counts = selection.set.rank(recipe.source.manifest.starts)
         check_limit(recipe.cache.limit, row_bytes(cached) * int(np.diff(counts).max(initial=0)))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.batch import Batch
+from headrace.execution.augmenting import Augmenter
 from headrace.execution.cached import CachedRecipe
 from headrace.execution.executors import Serial, Threads
 from headrace.execution.gather import address
@@ -121,8 +122,19 @@ class _Gatherer:
             # A consumer that keeps one batch shall not keep the ids of others.
             ids = ids if len(steps) == 1 else ids.copy()
             batch = Batch(columns, ids, self.plan.padding_mask(step, self.world))
-            batches.append(self.recipe.finish(batch))
+            batches.append(self._augmented(self.recipe.finish(batch), step))
         return batches
+
+    def _augmented(self, batch: Batch, step: int) -> Batch:
+        if self._augmenter is None:
+            return batch
+        with measured(self.workshop.stats, "augment"):
+            return self._augmenter(batch, self.plan.draws, self.plan.drawn_for(step, self.world, batch.ids))
+
+    @cached_property
+    def _augmenter(self) -> Augmenter | None:
+        chain = self.recipe.augment
+        return None if chain is None else Augmenter(chain, self.workshop.memory)
 
     def _allocate(self, rows: int) -> dict[str, Array]:
         """Take memory for one batch."""

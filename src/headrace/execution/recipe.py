@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from headrace.augment.chain import Chain
 from headrace.batch import Batch
 from headrace.errors import HeadraceError, PrepareError, SchemaError
 from headrace.execution.fork import apply_elsewhere
@@ -60,6 +61,7 @@ class Recipe:
         keep_arrow: Whether columns that are not packed stay in Arrow, nulls included.
         cache: Where prepared row groups are kept; None keeps nothing. No part of the fingerprint, as it
             changes no batch.
+        augment: What changes samples at random, after the gather; None changes nothing.
     """
 
     source: Source
@@ -67,11 +69,13 @@ class Recipe:
     pack: Pack | None = None
     keep_arrow: bool = False
     cache: Store | None = None
+    augment: Chain | None = None
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of the steps and the layout; the data has its own."""
-        return digest("recipe", self.steps, self.pack)
+        """Digest of the steps, the layout and the augmentations; the data has its own."""
+        random = () if self.augment is None else (self.augment,)
+        return digest("recipe", self.steps, self.pack, *random)
 
     @cached_property
     def names(self) -> Names | None:

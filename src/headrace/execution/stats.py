@@ -6,8 +6,8 @@ import threading
 import time
 from typing import Any
 
-ROOMS = ("read", "prepare", "gather", "deliver", "wait", "consumer")
-"""Where seconds go: the first three in threads, so that they add up beyond the time that passes;
+ROOMS = ("read", "prepare", "gather", "augment", "deliver", "wait", "consumer")
+"""Where seconds go: the first four in threads, so that they add up beyond the time that passes;
 `wait` is the consumer waiting for data, `consumer` the loader waiting for the consumer."""
 
 

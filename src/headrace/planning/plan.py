@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.draws.draws import Draws, Samples
 from headrace.errors import OptionError
 from headrace.fingerprint import derive_key
 from headrace.manifest import Manifest
@@ -45,12 +46,16 @@ class BatchPlan:
         epoch: The epoch, which random draws are keyed by.
         ids: The samples in the batch's order, int64 of shape [n].
         is_padding: With `tail="pad"`, a boolean array of shape [n] that marks repeated samples.
+        draws: The epoch's random words; None leaves samples as they are.
+        samples: Who the samples are to the draws; None where there are none.
     """
 
     step: int
     epoch: int
     ids: Ids
     is_padding: NDArray[np.bool_] | None = None
+    draws: Draws | None = None
+    samples: Samples | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -238,7 +243,23 @@ class Plan:
             OptionError: There is no such step.
         """
         ids = self.samples_of(range(step, step + 1), world).ids
-        return BatchPlan(step, self.epoch, ids, self.padding_mask(step, world))
+        samples = self.drawn_for(step, world, ids)
+        return BatchPlan(step, self.epoch, ids, self.padding_mask(step, world), self.draws, samples)
+
+    @cached_property
+    def draws(self) -> Draws:
+        """The random words of this epoch."""
+        return Draws(self.seed, self.epoch)
+
+    def drawn_for(self, step: int, world: World, ids: Ids) -> Samples:
+        """Say who the samples of this rank's batch of one step are to the draws.
+
+        Args:
+            step: Which step.
+            world: Which rank of how many.
+            ids: Those samples of the batch that could be read, in order.
+        """
+        return Samples(ids, None, self.cut(world).bounds(step)[0])
 
     def samples_of(self, steps: range, world: World) -> StepSamples:
         """Say which samples form this rank's batches of several steps, cheaper than one by one.

@@ -1,0 +1,35 @@
+"""Random changes of samples: the same sample in the same epoch is changed in the same way, wherever it is.
+
+An augmentation draws by (seed, epoch, sample id, its own name), never by the order of calls, so batch size,
+threads, ranks and resumes have no part in it. `ds.augment(...)` puts some behind the gather and the cache.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace.augment.base import Augmentation, Mixing, Noise, Spec
+    from headrace.augment.image.flip import HorizontalFlip, VerticalFlip
+
+# Where each public name lives; names load when they are first used.
+_MODULES = {
+    "base": ("Augmentation", "Mixing", "Noise", "Spec"),
+    "image.flip": ("HorizontalFlip", "VerticalFlip"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = ["Augmentation", "HorizontalFlip", "Mixing", "Noise", "Spec", "VerticalFlip"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'headrace.augment' has no attribute {name!r}")
+    value = getattr(import_module(f"headrace.augment.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

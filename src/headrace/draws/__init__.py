@@ -1,0 +1,12 @@
+"""Random numbers that are addressed, not consumed: a pure function of seed, epoch, sample and role.
+
+- `philox4x32` is the generator: Philox4x32-10 of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3"
+  (2011), on arrays of any library that follows the array API.
+- `Draws` is one epoch's numbers; `Samples` says for whom is drawn.
+- `headrace.draws.numbers` turns 32-bit words into uniform, whole, normal and other numbers.
+"""
+
+from headrace.draws.draws import DRAWS_VERSION, Draws, Samples
+from headrace.draws.philox import philox4x32
+
+__all__ = ["DRAWS_VERSION", "Draws", "Samples", "philox4x32"]
