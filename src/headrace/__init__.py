@@ -319,6 +319,8 @@ __all__ = [
     "WorkerError",
     "World",
     "__version__",
+    "augment",
+    "draws",
     "find_duplicates",
     "from_arrays",
     "from_arrow",

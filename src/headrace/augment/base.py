@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -16,8 +16,8 @@ from headrace.draws.draws import Words, reference_words
 from headrace.errors import OptionError, SchemaError
 
 Parity = Literal["A", "B", "C"]
-"""How equal CPU and GPU are: A by whole-number arithmetic, B by IEEE arithmetic without fused multiply-add, both
-bit by bit; C within a tolerance that the operation states."""
+"""How equal CPU and GPU are: A by whole-number arithmetic, B by IEEE arithmetic without fused
+multiply-add, both bit by bit; C within a tolerance that the operation states."""
 
 Field = tuple[str, str] | tuple[str, str, tuple[int, ...]]
 """Name, kind ("i4", "u4" or "f4") and, for several numbers, shape of one parameter."""
@@ -100,11 +100,12 @@ class Augmentation(ABC):
     draws_elements: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        columns = (self.columns,) if isinstance(self.columns, str) else tuple(self.columns)
-        if not columns or not all(isinstance(column, str) for column in columns):
+        names: object = (self.columns,) if isinstance(self.columns, str) else tuple(self.columns)
+        if not names or not all(isinstance(name, str) for name in cast("tuple[object, ...]", names)):
             raise OptionError(f"{self.title}: `columns` must name a column or several, got {self.columns!r}")
-        object.__setattr__(self, "columns", columns)
-        if isinstance(self.p, bool) or not isinstance(self.p, (int, float)) or not 0 <= self.p <= 1:
+        object.__setattr__(self, "columns", names)
+        chance = cast("object", self.p)
+        if isinstance(chance, bool) or not isinstance(chance, (int, float)) or not 0 <= chance <= 1:
             raise OptionError(f"{self.title}: `p` must be a probability from 0 to 1, got {self.p!r}")
         self.check()
 
@@ -118,7 +119,7 @@ class Augmentation(ABC):
         """The columns, as a tuple."""
         return tuple(self.columns)
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027  most have nothing to refuse
         """Refuse options that cannot be right.
 
         Raises:
@@ -153,7 +154,7 @@ class Augmentation(ABC):
 
     @abstractmethod
     def neutral(self, specs: Mapping[str, Spec]) -> Mapping[str, Any]:
-        """Return the parameters of a sample that is left alone: where the shape changes, those of the centre."""
+        """Return the parameters of a sample that is left alone; where the shape changes, of its centre."""
 
     @abstractmethod
     def apply(
@@ -183,8 +184,8 @@ class Mixing(Augmentation):
     The partner comes with its own draws, through all augmentations before that are no mixing ones.
 
     Attributes:
-        partner: `"order"`, the next sample of the same lane in the epoch's order, which costs little more to read; or `"id"`, a sample
-            drawn from all that take part.
+        partner: `"order"`, the next sample of the same lane in the epoch's order, which costs little more to
+            read; or `"id"`, a sample drawn from all that take part.
     """
 
     _: KW_ONLY

@@ -1,4 +1,4 @@
-"""Stages: runs of augmentations that are performed together, and the reference that performs one at a time."""
+"""Stages: augmentations that are performed together, and the reference, which performs one at a time."""
 
 from __future__ import annotations
 

@@ -4,6 +4,11 @@
   (2011), on arrays of any library that follows the array API.
 - `Draws` is one epoch's numbers; `Samples` says for whom is drawn.
 - `headrace.draws.numbers` turns 32-bit words into uniform, whole, normal and other numbers.
+
+Example:
+    >>> import headrace as hr, numpy as np
+    >>> hr.draws.Draws(seed=0, epoch=1).words("mine", hr.draws.Samples(np.array([7])), count=3).shape
+    (1, 3)
 """
 
 from headrace.draws.draws import DRAWS_VERSION, Draws, Samples

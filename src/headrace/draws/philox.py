@@ -20,7 +20,7 @@ def philox4x32(counter: Any, key: Any) -> Any:
     A pure function, equal on every library and machine; there is no state.
 
     Args:
-        counter: uint32 of shape [..., 4], an array of NumPy, CuPy or another library that follows the array API.
+        counter: uint32 of shape [..., 4], of NumPy, CuPy or another library that follows the array API.
         key: uint32 of shape [..., 2]; broadcast against the counter.
 
     Returns:

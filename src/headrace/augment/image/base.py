@@ -14,7 +14,7 @@ ImageLayout = Literal["NHWC", "NCHW"]
 
 @dataclass(frozen=True)
 class ImageAugmentation(Augmentation):
-    """An augmentation of images: arrays of shape [n, height, width, channels] or [n, channels, height, width].
+    """An augmentation of images, of shape [n, height, width, channels] or [n, channels, height, width].
 
     A column of shape [n, height, width] is taken for images of one channel.
 
