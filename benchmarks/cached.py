@@ -21,12 +21,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shutil
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -51,7 +49,11 @@ BASES = ("gather_limit", "index_select", "tensor_dataset")
 
 def main() -> None:
     arguments = parse_arguments()
-    report: dict[str, Any] = {"settings": public_settings(arguments), "versions": versions(), "results": {}}
+    report: dict[str, Any] = {
+        "settings": measure.public_settings(arguments),
+        "versions": measure.versions(),
+        "results": {},
+    }
     for kind in arguments.kinds:
         source, cache = prepare(kind, arguments)
         result = measure_kind(kind, source, cache, arguments)
@@ -162,16 +164,6 @@ def cost_rows(result: dict[str, Any]) -> list[list[str]]:
         ["anonymous memory that an epoch takes, GB", f"{result['anonymous_growth'] / 1e9:.3f}"],
         ["files of the cache, GB", f"{result['cache_bytes'] / 1e9:.2f}"],
     ]
-
-
-def public_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What was measured, without the places of files."""
-    return {name: value for name, value in vars(arguments).items() if name not in ("data", "json")}
-
-
-def versions() -> dict[str, str]:
-    packages = ["numpy", "pyarrow", "numba", "torch"]
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 if __name__ == "__main__":

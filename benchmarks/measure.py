@@ -12,8 +12,10 @@ Memory is read from /proc, so this needs Linux.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -21,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -247,3 +250,14 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for line in [header, ["-" * width for width in widths], *rows]
     ]
     return "\n".join(lines)
+
+
+def public_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was measured, without the places of files."""
+    return {name: value for name, value in vars(arguments).items() if name not in ("data", "json")}
+
+
+def versions() -> dict[str, str]:
+    """The versions that figures were taken with."""
+    packages = ["numpy", "pyarrow", "numba", "torch"]
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}

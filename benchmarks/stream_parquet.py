@@ -16,10 +16,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import platform
 import sys
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,7 +39,11 @@ def main() -> None:
     arguments = parse_arguments()
     refuse_missing_headrace(arguments.cases)
     canary = measure.Canary(arguments.canary_bytes)
-    report: dict[str, Any] = {"settings": public_settings(arguments), "versions": versions(), "results": {}}
+    report: dict[str, Any] = {
+        "settings": measure.public_settings(arguments),
+        "versions": measure.versions(),
+        "results": {},
+    }
     compressions: list[Compression] = (
         ["zstd", "none"] if arguments.compression == "both" else [arguments.compression]
     )
@@ -166,16 +168,6 @@ def ratio_to(base: str, name: str, by_case: dict[str, list[Measurement | None]])
         median_rate(one) / median_rate(other) for other, one in pairs if one is not None and other is not None
     ]
     return f"{median(ratios):.2f}" if ratios else ""
-
-
-def public_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What was measured, without the places of files."""
-    return {name: value for name, value in vars(arguments).items() if name not in ("data", "json")}
-
-
-def versions() -> dict[str, str]:
-    packages = ["numpy", "pyarrow", "numba", "torch"]
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 if __name__ == "__main__":

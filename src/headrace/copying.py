@@ -78,23 +78,32 @@ def _type_move(typing_context: Any, target: Any, source: Any, width: Any) -> Any
     return types.void(types.uint64, types.uint64, types.uint64), generate
 
 
-def _type_prefetch(typing_context: Any, address: Any) -> Any:
-    """Ask for a cache line before it is read."""
+def _prefetch(is_written: bool, locality: int) -> Any:
+    """Make a function that asks for a cache line before it is read or written.
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        line, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [line, number, number, number])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", (line,), kind)
-        for_reading, leave, data = (ir.Constant(number, value) for value in (0, 0, 1))
-        builder.call(prefetch, [builder.inttoptr(arguments[0], line), for_reading, leave, data])
-        return context.get_dummy_value()
+    Args:
+        is_written: Whether it will be written.
+        locality: From 0, used once, to 3, kept in all caches.
+    """
 
-    return types.void(types.uint64), generate
+    def type_prefetch(typing_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            line, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [line, number, number, number])
+            prefetch = builder.module.declare_intrinsic("llvm.prefetch", (line,), kind)
+            settings = (ir.Constant(number, int(value)) for value in (is_written, locality, True))
+            builder.call(prefetch, [builder.inttoptr(arguments[0], line), *settings])
+            return context.get_dummy_value()
+
+        return types.void(types.uint64), generate
+
+    return intrinsic(type_prefetch)
 
 
 _stream: Any = intrinsic(_type_stream)
 _move: Any = intrinsic(_type_move)
-_prefetch: Any = intrinsic(_type_prefetch)
+_prefetch_read: Any = _prefetch(is_written=False, locality=0)
+prefetch_write: Any = _prefetch(is_written=True, locality=3)
 fence: Any = intrinsic(_type_fence)
 
 
@@ -131,7 +140,7 @@ def ask_for(source: Any, width: Any) -> None:
     line = source & ~(_LINE - np.uint64(1))
     end = source + min(width, _MOST_ASKED)
     while line < end:
-        _prefetch(line)
+        _prefetch_read(line)
         line += _LINE
 
 

@@ -13,12 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from headrace.copying import ask_for, copy_row, fence, move_row, pointer, rows_ahead
+from headrace.copying import ask_for, copy_row, fence, move_row, pointer, prefetch_write, rows_ahead
 
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
@@ -28,23 +26,6 @@ Addresses = NDArray[np.uint64]
 _LINE = 64  # bytes of a cache line
 _AHEAD = 8  # rows: far enough to hide the way to memory, near enough that the lines are still there
 _BLOCK = 512  # rows that are gathered from one column after the other
-
-
-def _type_prefetch(typing_context: Any, address: Any) -> Any:
-    """Ask for a cache line before it is written."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        line, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [line, number, number, number])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", (line,), kind)
-        for_writing, keep, data = (ir.Constant(number, value) for value in (1, 3, 1))
-        builder.call(prefetch, [builder.inttoptr(arguments[0], line), for_writing, keep, data])
-        return context.get_dummy_value()
-
-    return types.void(types.uint64), generate
-
-
-_prefetch: Any = intrinsic(_type_prefetch)
 
 
 def _column_kernel(kind: Any) -> Callable[..., None]:
@@ -65,7 +46,7 @@ def _column_kernel(kind: Any) -> Callable[..., None]:
             if place + _AHEAD < rows.size:
                 coming = outputs[steps[place + _AHEAD]] + np.uint64(slots[place + _AHEAD]) * width
                 for line in range(np.uint64(0), width + np.uint64(_LINE - 1), np.uint64(_LINE)):
-                    _prefetch(coming + line)
+                    prefetch_write(coming + line)
             row = rows[place]
             target = pointer(outputs[steps[place]] + np.uint64(slots[place]) * width, kind)
             for number in range(columns.size):
