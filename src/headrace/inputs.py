@@ -138,7 +138,7 @@ def mix(
         column: Adds a column of this name with each sample's part.
 
     Raises:
-        OptionError: There are no parts, a part is packed or a mix, or a weight cannot be.
+        OptionError: There are no parts, a part is packed, augmented or a mix, or a weight cannot be.
         SchemaError: The parts differ in their columns.
 
     Example:
@@ -160,9 +160,9 @@ def mix(
     if unknown:
         raise OptionError(f"`weights` must name each part once, got {list(weights or {})} for {list(names)}")
     for name, part in parts.items():
-        if part.recipe.pack is not None or part.mixing is not None:
+        if part.recipe.pack is not None or part.recipe.augment is not None or part.mixing is not None:
             raise OptionError(
-                f"part `{name}` of a mix must not be packed or a mix itself; do that afterwards"
+                f"part `{name}` of a mix must not be packed, augmented or a mix itself; do that afterwards"
             )
     source = MixedSource(names, tuple(part.recipe for part in parts.values()), column)
     assert source.schema is not None  # parts that do not fit together are refused here

@@ -135,7 +135,7 @@ def test_a_mix_is_a_value() -> None:
         ({"a": numbers(0, 3)}, [1], "takes mappings"),
         ({"a": numbers(0, 3)}, {"b": 1}, "must name each part once"),
         ({"a": numbers(0, 3).pack(x="x")}, None, "part `a` of a mix must not be packed"),
-        ({"a": mixed()}, None, "part `a` of a mix must not be packed or a mix"),
+        ({"a": mixed()}, None, "part `a` of a mix must not be packed, augmented or a mix"),
         ({"a": numbers(0, 3), "b": numbers(0, 3).drop(["name"])}, None, "column `name` must be the same"),
         (
             {"a": numbers(0, 3), "b": numbers(0, 3).with_columns(pl.col("x").cast(pl.Int8))},
