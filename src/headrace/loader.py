@@ -136,7 +136,9 @@ class Loader:
         """Compute the batch of one step of the current epoch, whatever was delivered before."""
         self._check_open()
         self._catch_up()
-        return self._deliver(build_batch(self._recipe, self._plan.at(0).batch(step, self._world)))
+        chain = self._recipe.augment
+        partner = None if chain is None else chain.partner
+        return self._deliver(build_batch(self._recipe, self._plan.at(0).batch(step, self._world, partner)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position after the last delivered batch: plain JSON types, equal on all ranks.

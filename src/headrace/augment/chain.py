@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class Chain:
         return tuple(paths)
 
     @property
-    def partner(self) -> str | None:
+    def partner(self) -> Literal["order", "id"] | None:
         """Which partners the mixing augmentations take; None if there are none."""
         return next((op.partner for op in self.ops if isinstance(op, Mixing)), None)
 

@@ -49,6 +49,16 @@ class Samples:
         """Return samples that all draw the same: what the batch draws as a whole."""
         return Samples(np.full(len(self.ids), self.batch, np.int64))
 
+    @staticmethod
+    def join(one: Samples, two: Samples) -> Samples:
+        """Put samples one behind the other."""
+        parts = (one, two)
+        ids = np.concatenate([part.ids for part in parts])
+        if all(part.repeats is None for part in parts):
+            return Samples(ids, None, one.batch)
+        none = [np.zeros(len(part), np.int64) if part.repeats is None else part.repeats for part in parts]
+        return Samples(ids, np.concatenate(none), one.batch)
+
     def take(self, rows: NDArray[np.int64]) -> Samples:
         """Return the samples at these places."""
         repeats = None if self.repeats is None else self.repeats[rows]

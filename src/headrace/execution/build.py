@@ -42,7 +42,11 @@ def build_batch(recipe: Recipe, plan: BatchPlan) -> Batch:
     batch = recipe.finish(gather.take(plan.step, plan.is_padding))
     if recipe.augment is None or plan.draws is None or plan.samples is None:
         return batch
-    return Augmenter(recipe.augment)(batch, plan.draws, plan.samples)
+    partners = None
+    if plan.partners is not None and plan.partners.samples is not None:
+        others = replace(plan.partners, draws=None, samples=None)
+        partners = build_batch(recipe, others), plan.partners.samples
+    return Augmenter(recipe.augment)(batch, plan.draws, plan.samples, partners)
 
 
 def fill(

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.batch import Batch
-from headrace.execution.augmenting import Augmenter
 from headrace.execution.cached import CachedRecipe
 from headrace.execution.executors import Serial, Threads
 from headrace.execution.gather import address
@@ -44,7 +43,12 @@ def find_whole(recipe: Recipe) -> Whole | None:
 
 
 def gathered(
-    whole: Whole, recipe: Recipe, plan: Plan, world: World, steps: range, workshop: Workshop
+    whole: Whole,
+    recipe: Recipe,
+    plan: Plan,
+    world: World,
+    steps: range,
+    workshop: Workshop,
 ) -> Generator[Batch, None, int]:
     """Yield this rank's batches of these steps, in order, as far as their rows are sound.
 
@@ -126,15 +130,11 @@ class _Gatherer:
         return batches
 
     def _augmented(self, batch: Batch, step: int) -> Batch:
-        if self._augmenter is None:
+        augmenter = self.workshop.augmenter
+        if augmenter is None:
             return batch
         with measured(self.workshop.stats, "augment"):
-            return self._augmenter(batch, self.plan.draws, self.plan.drawn_for(step, self.world, batch.ids))
-
-    @cached_property
-    def _augmenter(self) -> Augmenter | None:
-        chain = self.recipe.augment
-        return None if chain is None else Augmenter(chain, self.workshop.memory)
+            return augmenter(batch, self.plan.draws, self.plan.drawn_for(step, self.world, batch.ids))
 
     def _allocate(self, rows: int) -> dict[str, Array]:
         """Take memory for one batch."""

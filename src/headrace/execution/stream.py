@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrace.batch import Batch
+from headrace.execution.augmented import augmented
 from headrace.execution.augmenting import Augmenter
 from headrace.execution.build import fill
 from headrace.execution.direct import find_whole, gathered
@@ -35,15 +35,28 @@ def stream(recipe: Recipe, plan: Plan, world: World, steps: range, workshop: Wor
         HeadraceError: A row group cannot be read or prepared; raised once, in the caller's
             thread, at the first batch that needs it.
     """
+    if recipe.augment is None:
+        yield from _rows(recipe, plan, world, steps, workshop)
+        return
+    changing = replace(workshop, augmenter=Augmenter(recipe.augment, workshop.memory))
+    partner = recipe.augment.partner
+    if partner is None:
+        yield from _rows(recipe, plan, world, steps, changing)
+        return
+    others = plan.partners(partner)
+    batches, partners = (_rows(recipe, one, world, steps, workshop) for one in (plan, others))
+    yield from augmented(plan, batches, (others, partners), world, steps, changing)
+
+
+def _rows(recipe: Recipe, plan: Plan, world: World, steps: range, workshop: Workshop) -> Generator[Batch]:
+    """Yield batches, changed if the workshop has an augmenter."""
     whole, done = find_whole(recipe), 0
     if whole is not None:
         done = yield from gathered(whole, recipe, plan, world, steps, workshop)
     if done < len(steps):
         batches = _streamed(recipe, plan, world, steps[done:], workshop)
-        if recipe.augment is not None:
-            batches = _augmented(
-                batches, Augmenter(recipe.augment, workshop.memory), plan, world, steps[done:], workshop
-            )
+        if workshop.augmenter is not None:
+            batches = augmented(plan, batches, None, world, steps[done:], workshop)
         yield from batches
 
 
@@ -59,44 +72,6 @@ def _streamed(recipe: Recipe, plan: Plan, world: World, steps: range, workshop: 
             with measured(workshop.stats, "wait"):
                 queue.finish(step, plan.batch_size(step, world))
             yield recipe.finish(gather.take(step, plan.padding_mask(step, world)))
-    finally:
-        if pool is not None:
-            pool.close()
-
-
-def _augmented(
-    batches: Generator[Batch],
-    augmenter: Augmenter,
-    plan: Plan,
-    world: World,
-    steps: range,
-    workshop: Workshop,
-) -> Generator[Batch]:
-    """Change the samples of batches, by threads of their own that run ahead of the consumer."""
-
-    def augment(batch: Batch, step: int) -> Batch:
-        with measured(workshop.stats, "augment"):
-            return augmenter(batch, plan.draws, plan.drawn_for(step, world, batch.ids))
-
-    threads, ahead = workshop.options.threads, workshop.options.ahead
-    pool = Pool(threads) if threads else None
-    tasks: deque[Task] = deque()
-    try:
-        with closing(batches):
-            for step, batch in zip(steps, batches, strict=True):
-                if pool is None:
-                    yield augment(batch, step)
-                    continue
-                tasks.append(pool.submit(augment, batch, step))
-                del batch  # held no longer than it takes
-                if len(tasks) > ahead:
-                    with measured(workshop.stats, "wait"):
-                        ready = tasks.popleft().result()
-                    yield ready
-            while tasks:
-                with measured(workshop.stats, "wait"):
-                    ready = tasks.popleft().result()
-                yield ready
     finally:
         if pool is not None:
             pool.close()

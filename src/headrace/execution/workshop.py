@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headrace.execution.augmenting import Augmenter
 from headrace.execution.memory import BatchMemory
 from headrace.execution.stats import Stats
 
@@ -31,8 +32,10 @@ class Workshop:
         options: How to work.
         stats: Where to count.
         memory: The batches' memory, which circulates from epoch to epoch.
+        augmenter: What changes samples once they are gathered; None leaves them as they are.
     """
 
     options: StreamOptions
     stats: Stats
     memory: BatchMemory
+    augmenter: Augmenter | None = None

@@ -258,6 +258,18 @@ class MixedOrder:
                     out[here] = order.indices(inside[here]) + self.indices_of[part]
         return out
 
+    @property
+    def has_rounds(self) -> bool:
+        """Whether some part begins anew within an epoch."""
+        return any(len(orders) > 1 for orders in self.orders)
+
+    def rounds(self, positions: Ids) -> Ids | None:
+        """Return how often each position's part has begun anew before; None if no part does."""
+        if not self.has_rounds:
+            return None
+        parts, places = self.locate(positions)
+        return places // np.maximum(np.array(self.counts), 1)[parts]
+
     def runs(self, begin: int, end: int, touches: Touches) -> Iterator[Run]:
         """Yield the parts' runs, merged by their first position."""
         streams = [self._runs_of(part, begin, end) for part in range(len(self.orders))]

@@ -28,6 +28,8 @@ from headrace.planning.order import (
     Shuffle,
     SourceOrder,
 )
+from headrace.planning.partners import Partner, PartnerOrder
+from headrace.planning.repeats import Repeats
 from headrace.planning.selection import Selection
 from headrace.planning.world import World
 
@@ -48,6 +50,7 @@ class BatchPlan:
         is_padding: With `tail="pad"`, a boolean array of shape [n] that marks repeated samples.
         draws: The epoch's random words; None leaves samples as they are.
         samples: Who the samples are to the draws; None where there are none.
+        partners: The same of the samples that these are mixed with; None where nothing is mixed.
     """
 
     step: int
@@ -56,6 +59,7 @@ class BatchPlan:
     is_padding: NDArray[np.bool_] | None = None
     draws: Draws | None = None
     samples: Samples | None = None
+    partners: BatchPlan | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -107,6 +111,7 @@ class Plan:
         mixing: In which proportions parts of the manifest take turns; None without parts.
         batch_by: Lengths that the batch size counts, instead of samples.
         bucket_by: How samples of like length come together, and their lengths.
+        partner: Deliver each sample's partner of this kind in its stead; see `PartnerOrder`.
 
     Example:
         >>> from headrace.manifest import Shard
@@ -126,6 +131,7 @@ class Plan:
     mixing: Mixing | None = None
     batch_by: Lengths | None = None
     bucket_by: tuple[Buckets, Lengths] | None = None
+    partner: Partner | None = None
 
     @cached_property
     def count(self) -> int:
@@ -148,6 +154,15 @@ class Plan:
     @cached_property
     def order(self) -> Order:
         """The permutation of this epoch."""
+        if self.partner is None:
+            return self._own_order
+        return PartnerOrder(
+            self._own_order, self.count, self.samples, self.partner, self.draws, self._run_length
+        )
+
+    @cached_property
+    def _own_order(self) -> Order:
+        """The permutation of the samples themselves."""
         order = self._plain_order
         if self.bucket_by is None:
             return order
@@ -216,7 +231,7 @@ class Plan:
         if self.batch_by is None:
             return self.batching.cut(self.cursor, self.count, world)
         if world.size not in self._token_cuts:
-            lengths = lengths_in_order(self.batch_by, self.samples, self.order, self.count)
+            lengths = lengths_in_order(self.batch_by, self.samples, self._own_order, self.count)
             before = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
             budget = self.batching.global_batch_size or self.batching.batch_size * world.size
             self._token_cuts[world.size] = TokenCut.of(
@@ -236,15 +251,29 @@ class Plan:
         """How many samples of the epoch are delivered once that step is, over all ranks."""
         return self.cut(world).bounds(step)[1]
 
-    def batch(self, step: int, world: World) -> BatchPlan:
+    def partners(self, partner: Partner) -> Plan:
+        """Return the plan that delivers, in each sample's place, the sample that it is mixed with."""
+        plan = replace(self, partner=partner)
+        for name in ("_own_order", "_repeats", "samples"):  # found once for both
+            plan.__dict__[name] = getattr(self, name)
+        return plan
+
+    def batch(self, step: int, world: World, partner: Partner | None = None) -> BatchPlan:
         """Say which samples form this rank's batch of one step.
+
+        Args:
+            step: Which step.
+            world: Which rank of how many.
+            partner: Which partners to plan along.
 
         Raises:
             OptionError: There is no such step.
         """
         ids = self.samples_of(range(step, step + 1), world).ids
         samples = self.drawn_for(step, world, ids)
-        return BatchPlan(step, self.epoch, ids, self.padding_mask(step, world), self.draws, samples)
+        partners = None if partner is None else self.partners(partner).batch(step, world)
+        padding = self.padding_mask(step, world)
+        return BatchPlan(step, self.epoch, ids, padding, self.draws, samples, partners)
 
     @cached_property
     def draws(self) -> Draws:
@@ -259,7 +288,27 @@ class Plan:
             world: Which rank of how many.
             ids: Those samples of the batch that could be read, in order.
         """
-        return Samples(ids, None, self.cut(world).bounds(step)[0])
+        first = self.cut(world).bounds(step)[0]
+        if self._repeats.are_none(self._own_order):
+            return Samples(ids, None, first)
+        repeats = self._repeats_at(self._positions(range(step, step + 1), world)[0])
+        if repeats is None or len(repeats) == len(ids):
+            return Samples(ids, repeats, first)
+        # A sample that cannot be read is lost wherever it is repeated.
+        is_there = np.isin(self.samples_of(range(step, step + 1), world).ids, ids)
+        return Samples(ids, repeats[is_there], first)
+
+    def _repeats_at(self, positions: Ids) -> Ids | None:
+        order = self.order
+        if not isinstance(order, PartnerOrder):
+            return self._repeats.of(order, positions)
+        if order.partner == "order":
+            return self._repeats.of(order.order, order.positions(positions))
+        return self._repeats.of_indices(order.indices(positions))
+
+    @cached_property
+    def _repeats(self) -> Repeats:
+        return Repeats(self.samples)
 
     def samples_of(self, steps: range, world: World) -> StepSamples:
         """Say which samples form this rank's batches of several steps, cheaper than one by one.
@@ -267,6 +316,12 @@ class Plan:
         Raises:
             OptionError: There is no such step.
         """
+        positions, sizes = self._positions(steps, world)
+        indices = self.order.indices(positions)
+        return StepSamples(indices, self.samples.at(indices), np.cumsum(sizes))
+
+    def _positions(self, steps: range, world: World) -> tuple[Ids, list[int]]:
+        """The places in the epoch of this rank's samples of several steps, and how many each step has."""
         cut, lanes = self.cut(world), self.order.lanes
         parts: list[Ids] = []
         sizes: list[int] = []
@@ -281,9 +336,7 @@ class Plan:
                 parts.append(cut.positions(step, lanes, np.arange(first, until)))
             if until < last:
                 parts.append((np.arange(max(first, until), last) - (end - begin)) % max(self.count, 1))
-        positions = np.concatenate(parts) if len(parts) != 1 else parts[0]
-        indices = self.order.indices(positions)
-        return StepSamples(indices, self.samples.at(indices), np.cumsum(sizes))
+        return np.concatenate(parts) if len(parts) != 1 else parts[0], sizes
 
     def padding_mask(self, step: int, world: World) -> NDArray[np.bool_] | None:
         """With `tail="pad"`, mark the samples of this rank's batch that are padding; else None."""
