@@ -11,16 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.augment.base import Augmentation, Mixing, Noise, Spec
+    from headrace.augment.image.crop import CenterCrop, RandomCrop
     from headrace.augment.image.flip import HorizontalFlip, VerticalFlip
+    from headrace.augment.image.normalize import Normalize
+    from headrace.augment.image.tone import Brightness
 
 # Where each public name lives; names load when they are first used.
 _MODULES = {
     "base": ("Augmentation", "Mixing", "Noise", "Spec"),
+    "image.crop": ("CenterCrop", "RandomCrop"),
     "image.flip": ("HorizontalFlip", "VerticalFlip"),
+    "image.normalize": ("Normalize",),
+    "image.tone": ("Brightness",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = ["Augmentation", "HorizontalFlip", "Mixing", "Noise", "Spec", "VerticalFlip"]
+__all__ = [
+    "Augmentation",
+    "Brightness",
+    "CenterCrop",
+    "HorizontalFlip",
+    "Mixing",
+    "Noise",
+    "Normalize",
+    "RandomCrop",
+    "Spec",
+    "VerticalFlip",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,15 +1,19 @@
-"""What all augmentations of images share: layouts and checks."""
+"""What all augmentations of images share: layouts, checks and the gate."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from headrace.augment.base import Augmentation, Spec
+from headrace.augment.base import Augmentation, Noise, Spec
 from headrace.errors import OptionError
 
 ImageLayout = Literal["NHWC", "NCHW"]
+
+Specs = Mapping[str, Spec]
+Columns = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,9 @@ class ImageAugmentation(Augmentation):
     _: KW_ONLY
     layout: ImageLayout = "NHWC"
 
+    only_moves: ClassVar[bool] = False
+    """Whether values are moved, not computed with; then whole numbers of all kinds may be images too."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.layout not in ("NHWC", "NCHW"):
@@ -35,17 +42,83 @@ class ImageAugmentation(Augmentation):
         top = 1 if len(spec.shape) == 3 and self.layout == "NCHW" else 0
         return spec.shape[top], spec.shape[top + 1]
 
+    def channels(self, spec: Spec) -> int:
+        """How many channels an image has."""
+        if len(spec.shape) == 2:
+            return 1
+        return spec.shape[0] if self.layout == "NCHW" else spec.shape[2]
+
+    def resized(self, spec: Spec, sides: tuple[int, int]) -> Spec:
+        """What a column holds whose images get another height and width."""
+        if len(spec.shape) == 2:
+            return Spec(sides, spec.dtype)
+        channels = self.channels(spec)
+        return Spec((channels, *sides) if self.layout == "NCHW" else (*sides, channels), spec.dtype)
+
     def axes(self, array: Any) -> tuple[int, int]:
         """The axes of height and width in an array of shape [n, ...]."""
         return (2, 3) if array.ndim == 4 and self.layout == "NCHW" else (1, 2)
 
-    def output(self, specs: Mapping[str, Spec]) -> Mapping[str, Spec]:
+    def channel_axis(self, array: Any) -> int | None:
+        """The axis of channels in an array of shape [n, ...]; None for [n, height, width]."""
+        if array.ndim == 3:
+            return None
+        return 1 if self.layout == "NCHW" else 3
+
+    def output(self, specs: Specs) -> Specs:
         """Return what the columns hold; see `Augmentation.output`."""
         for column in self.changed:
             spec = specs[column]
             is_number = spec.dtype.kind == "f" or spec.dtype.name == "uint8"
-            if spec.is_ragged or len(spec.shape) not in (2, 3) or not is_number:
-                raise self.refuse(
-                    column, spec, f"images, uint8 or floats of shape [n, {', '.join(self.layout[1:])}]"
-                )
+            if self.only_moves:
+                is_number = spec.dtype.kind in "biuf"
+            if spec.is_ragged or len(spec.shape) not in (2, 3) or 0 in spec.shape or not is_number:
+                kinds = "numbers" if self.only_moves else "uint8 or floats"
+                shape = ", ".join(self.layout[1:])
+                raise self.refuse(column, spec, f"images, {kinds} of shape [n, {shape}] or [n, H, W]")
         return {column: specs[column] for column in self.changed}
+
+
+@dataclass(frozen=True)
+class GeometricAugmentation(ImageAugmentation):
+    """An augmentation that moves pixels: all columns, such as an image and its mask, are moved alike."""
+
+    def output(self, specs: Specs) -> Specs:
+        """Return what the columns hold; see `Augmentation.output`."""
+        found = super().output(specs)
+        first = self.changed[0]
+        for column in self.changed[1:]:
+            if self.sides(specs[column]) != self.sides(specs[first]):
+                height, width = self.sides(specs[first])
+                needed = f"images of {height} x {width} as column `{first}` does"
+                raise self.refuse(column, specs[column], needed)
+        return found
+
+    def common_sides(self, specs: Specs) -> tuple[int, int]:
+        """Height and width of the images in all columns."""
+        return self.sides(specs[self.changed[0]])
+
+
+@dataclass(frozen=True)
+class PointAugmentation(ImageAugmentation):
+    """An augmentation that changes values where they are.
+
+    A sample that the gate leaves alone stays as it is, bit by bit.
+    """
+
+    @abstractmethod
+    def change(self, xp: Any, array: Any, params: Mapping[str, Any]) -> Any:
+        """Return one column with every sample changed, by the array API alone."""
+
+    def apply(self, xp: Any, columns: Columns, params: Mapping[str, Any], noise: Noise) -> Columns:
+        """Return the columns changed where the gate is open."""
+        found: dict[str, Any] = {}
+        for column, array in columns.items():
+            is_on = per_sample(xp, params["applied"], array) != 0
+            found[column] = xp.where(is_on, self.change(xp, array, params), array)
+        return found
+
+
+def per_sample(xp: Any, values: Any, array: Any) -> Any:
+    """Give values of shape [n] as many axes as an array has, so that they meet its samples."""
+    return xp.reshape(values, (array.shape[0],) + (1,) * (array.ndim - 1))

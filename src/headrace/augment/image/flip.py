@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.augment.base import Field, Noise, Spec
-from headrace.augment.image.base import ImageAugmentation
+from headrace.augment.image.base import GeometricAugmentation
 from headrace.draws.draws import Words
 
 
 @dataclass(frozen=True)
-class _Flip(ImageAugmentation):
+class _Flip(GeometricAugmentation):
     p: float = field(default=0.5, kw_only=True)
 
+    only_moves: ClassVar[bool] = True
     _axis: ClassVar[int]
 
     @property
