@@ -15,14 +15,46 @@ if TYPE_CHECKING:
     from headrace.augment.image.flip import HorizontalFlip, VerticalFlip
     from headrace.augment.image.normalize import Normalize
     from headrace.augment.image.tone import Brightness
+    from headrace.augment.series.mask import FrequencyMask, TimeMask
+    from headrace.augment.series.noise import Jitter, Scaling
+    from headrace.augment.series.order import Permutation, Reverse, Shift
+    from headrace.augment.series.warp import TimeWarp, WindowSlice
 
 # Where each public name lives; names load when they are first used.
 _MODULES = {
-    "base": ("Augmentation", "Mixing", "Noise", "Spec"),
-    "image.crop": ("CenterCrop", "RandomCrop"),
-    "image.flip": ("HorizontalFlip", "VerticalFlip"),
+    "base": (
+        "Augmentation",
+        "Mixing",
+        "Noise",
+        "Spec",
+    ),
+    "image.crop": (
+        "CenterCrop",
+        "RandomCrop",
+    ),
+    "image.flip": (
+        "HorizontalFlip",
+        "VerticalFlip",
+    ),
     "image.normalize": ("Normalize",),
     "image.tone": ("Brightness",),
+    "series.mask": (
+        "FrequencyMask",
+        "TimeMask",
+    ),
+    "series.noise": (
+        "Jitter",
+        "Scaling",
+    ),
+    "series.order": (
+        "Permutation",
+        "Reverse",
+        "Shift",
+    ),
+    "series.warp": (
+        "TimeWarp",
+        "WindowSlice",
+    ),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -30,13 +62,22 @@ __all__ = [
     "Augmentation",
     "Brightness",
     "CenterCrop",
+    "FrequencyMask",
     "HorizontalFlip",
+    "Jitter",
     "Mixing",
     "Noise",
     "Normalize",
+    "Permutation",
     "RandomCrop",
+    "Reverse",
+    "Scaling",
+    "Shift",
     "Spec",
+    "TimeMask",
+    "TimeWarp",
     "VerticalFlip",
+    "WindowSlice",
 ]
 
 

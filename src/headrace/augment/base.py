@@ -131,6 +131,10 @@ class Augmentation(ABC):
     def fields(self) -> Sequence[Field]:
         """The parameters of one sample; every one takes 4 bytes, or an array of such."""
 
+    def fields_for(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
+        """The parameters where their number depends on what the columns hold; by default `fields`."""
+        return self.fields
+
     @abstractmethod
     def words(self, specs: Mapping[str, Spec]) -> int:
         """How many random words a sample's parameters need."""

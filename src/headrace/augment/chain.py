@@ -123,8 +123,8 @@ class Bound:
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the records."""
         fields = [
-            (path, [("applied", "i4"), *op.fields])
-            for path, op in zip(self.chain.paths, self.chain.ops, strict=True)
+            (path, [("applied", "i4"), *op.fields_for(specs)])
+            for path, op, specs in zip(self.chain.paths, self.chain.ops, self.states, strict=False)
         ]
         return np.dtype(fields)
 

@@ -1,0 +1,1 @@
+"""Augmentations of series: columns of shape [n, time, channels], [n, channels, time] or [n, time]."""
