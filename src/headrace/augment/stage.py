@@ -104,10 +104,12 @@ class ReferenceStage:
         }
         noise = Noise(self.xp, keys, identity)
         own = {column: columns[column] for column in op.changed}
-        if isinstance(op, Mixing):
+        with np.errstate(all="ignore"):  # infinities in the data are the data's
+            if not isinstance(op, Mixing):
+                return op.apply(self.xp, own, params, noise)
             assert partners is not None
-            return op.mix(self.xp, own, {column: partners[column] for column in op.changed}, params, noise)
-        return op.apply(self.xp, own, params, noise)
+            others = {column: partners[column] for column in op.changed}
+            return op.mix(self.xp, own, others, params, noise)
 
 
 def reference_stages(bound: Bound, xp: Any = np) -> tuple[Stage, ...]:

@@ -70,10 +70,11 @@ class SeriesAugmentation(Augmentation):
                 kind = "float32 or float64" if self.needs_floats else "numbers"
                 shape = f"[n, time] or [n, {'time, channels' if self.layout == 'NTC' else 'channels, time'}]"
                 raise self.refuse(column, spec, f"series, {kind} of shape {shape}")
-            if not self.steps(spec) == self.steps(first) <= LONGEST:
-                steps = min(self.steps(first), LONGEST)
-                as_first = f", as `{self.changed[0]}` does" if column != self.changed[0] else ""
-                raise self.refuse(column, spec, f"series of at most {steps} steps{as_first}")
+            if self.steps(spec) > LONGEST:
+                raise self.refuse(column, spec, f"series of at most {LONGEST} steps")
+            if self.steps(spec) != self.steps(first):
+                as_first = f"series of {self.steps(first)} steps, as `{self.changed[0]}` does"
+                raise self.refuse(column, spec, as_first)
         return {column: specs[column] for column in self.changed}
 
 

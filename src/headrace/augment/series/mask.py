@@ -57,7 +57,9 @@ class _Mask(SeriesAugmentation):
         first = self.changed[0]
         for column, spec in found.items():
             if self.length(spec) != self.length(found[first]):
-                raise self.refuse(column, spec, f"as many as `{first}`, {self.length(found[first])}")
+                raise self.refuse(
+                    column, spec, f"as many channels as `{first}`, which has {self.length(found[first])}"
+                )
         check_value(self, "value", self.value, found)
         return found
 

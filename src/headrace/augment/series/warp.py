@@ -142,6 +142,8 @@ class WindowSlice(SeriesAugmentation):
         if self.size is not None:
             check_whole("size", self.size, least=1)
         check_number(self.title, "reduce_ratio", self.reduce_ratio, 0, 1)
+        if self.reduce_ratio == 0:
+            raise OptionError(f"{self.title}: `reduce_ratio` must be above 0, got {self.reduce_ratio!r}")
 
     @property
     def fields(self) -> Sequence[Field]:
