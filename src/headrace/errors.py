@@ -14,6 +14,7 @@ Each class also inherits the builtin that a caller would catch:
     ├── UnknownSampleError(IndexError)      a sample id that the data set does not hold
     ├── UnknownPartError(KeyError)          a part that a split does not have
     ├── MemoryLimitError(MemoryError)       more bytes than `memory_limit` allows
+    │   └── DeviceMemoryError               more bytes than a device has left
     ├── CapacityError(OverflowError)        more keys than a Bloom filter was made for
     ├── PrepareError(RuntimeError)          an expression or a user's function failed
     ├── StateError(ValueError)              a state, an index or a report of something else
@@ -125,6 +126,10 @@ class UnknownPartError(HeadraceError, KeyError):
 
 class MemoryLimitError(HeadraceError, MemoryError):
     """More bytes than `memory_limit` allows would be needed."""
+
+
+class DeviceMemoryError(MemoryLimitError):
+    """More bytes than a device, or page-locked memory, has left."""
 
 
 class CapacityError(HeadraceError, OverflowError):

@@ -50,7 +50,7 @@ class BatchMemory:
         if total < _SMALLEST:
             return {name: np.empty(shape, dtype) for name, (shape, dtype) in formats.items()}
         with self._lock:
-            block: Any = self._lease(total)
+            block: Any = self.lease(total)
         arrays: dict[str, NDArray[Any]] = {}
         offset = 0
         for name, (shape, dtype) in formats.items():
@@ -72,7 +72,8 @@ class BatchMemory:
             self._collect()
             self._free.clear()
 
-    def _lease(self, size: int) -> ctypes.Array[ctypes.c_char]:
+    def lease(self, size: int) -> ctypes.Array[ctypes.c_char]:
+        """Take a block, which returns when the last array that looks into it is gone; under the lock."""
         self._collect()
         free = self._free[size]
         if not free:
@@ -93,10 +94,13 @@ class BatchMemory:
             self._leases.pop(id(lease), None)  # not there if Ctrl-C came before it was noted down
             self._free[len(lease.memory)].append(lease.memory)
 
-    @staticmethod
-    def _grow(size: int, free: list[memoryview]) -> None:
+    def new_bytes(self, count: int) -> NDArray[np.uint8]:
+        """Take fresh memory, uninitialised."""
+        return np.empty(count, np.uint8)
+
+    def _grow(self, size: int, free: list[memoryview]) -> None:
         count = max(_ARENA_BYTES // size, 1)
-        arena: Any = np.empty(count * size + _ALIGNMENT, np.uint8)
+        arena: Any = self.new_bytes(count * size + _ALIGNMENT)
         begin = -arena.ctypes.data % _ALIGNMENT
         begins = range(begin, begin + count * size, size)
         free.extend(memoryview(arena)[begin : begin + size] for begin in begins)
