@@ -15,6 +15,7 @@ from headrace.execution.device.slabs import ALIGNMENT, SlabMemory
 from headrace.execution.device.transfer import Cargo, Transfer
 
 BATCHES, ROWS = 12, 64
+X, Y = ("x", ""), ("y", "")
 SCHEDULES = [early for count in range(4) for early in itertools.combinations(ROLES, count)]
 WAITS = [("copy", "augment"), ("augment", "copy"), ("augment", "consumer"), ("consumer", "augment"), ("slab", "copy")]
 
@@ -26,8 +27,8 @@ class Plus:
         self.outputs = {name: (part.shape, part.dtype) for name, part in slab.parts.items()}
 
     def __call__(self, inputs, outputs):
-        for name, output in outputs.items():
-            output[...] = inputs[name] + (name == "x")
+        for key, output in outputs.items():
+            output[...] = inputs[0][key] + (key == X)
 
 
 def images(number):
@@ -38,8 +39,8 @@ def cargoes(memory, count=BATCHES):
     for number in range(count):
         arrays = memory.allocate({"x": ((ROWS, 600), np.uint8), "y": ((ROWS,), np.int64)})
         arrays["x"][:], arrays["y"][:] = images(number), number
-        slab = memory.slab(arrays)
-        yield Cargo(slab, f"step {number}", Plus(slab), number)
+        slab = memory.slab({X: arrays["x"], Y: arrays["y"]})
+        yield Cargo((slab,), f"step {number}", Plus(slab), number)
 
 
 def run(device, ahead=2, reuse=False):
@@ -47,7 +48,7 @@ def run(device, ahead=2, reuse=False):
     outputs, seen = StreamOutputs(device), []
     transfer = Transfer(device, outputs, ahead, reuse)
     for delivered, number in transfer.deliver(cargoes(SlabMemory(device))):
-        views = [outputs.view(delivered[name]) for name in ("x", "y")]
+        views = [outputs.view(delivered[name]) for name in (X, Y)]
         outputs.consumer.run(lambda views=views, number=number: seen.append((number, *map(np.copy, views))))
         del delivered
     outputs.consumer.record().wait()

@@ -47,8 +47,8 @@ class Memory(Protocol):
 class Stream(Protocol):
     """Work that a device does in order. What several streams do has no order but by events."""
 
-    def upload(self, target: Memory, source: Bytes) -> None:
-        """Copy page-locked bytes to the beginning of memory on the device, later; they must stay until then."""
+    def upload(self, target: Memory, offset: int, source: Bytes) -> None:
+        """Copy page-locked bytes to memory on the device, later; they must stay until then."""
         ...
 
     def run(self, work: Callable[[], None]) -> None:
@@ -113,6 +113,6 @@ class Outputs(Protocol):
         """Look at it as an array of the device's namespace."""
         ...
 
-    def hand_over(self, delivered: Any, stream: Stream) -> None:
-        """Let the consumer use on the current stream what was taken on that one."""
+    def hand_over(self, delivered: Any, stream: Stream) -> Any:
+        """Return what the consumer may use on the current stream, of what was taken on that one."""
         ...

@@ -79,11 +79,11 @@ class HostStream:
         self._device = device
         self._queue: deque[Callable[[], None] | HostEvent | _Wait] = deque()
 
-    def upload(self, target: Memory, source: Bytes) -> None:
+    def upload(self, target: Memory, offset: int, source: Bytes) -> None:
         """Copy bytes, later: what the source holds then. Nothing but the address is kept, as a device does."""
         place = source.__array_interface__["data"][0]
         bare: Any = np.frombuffer((ctypes.c_char * source.nbytes).from_address(place), np.uint8)
-        self.run(lambda: np.copyto(target.view(0, bare.shape, bare.dtype), bare))
+        self.run(lambda: np.copyto(target.view(offset, bare.shape, bare.dtype), bare))
 
     def run(self, work: Callable[[], None]) -> None:
         """Do this, later."""
@@ -248,8 +248,9 @@ class HostOutputs:
         """Return the array itself."""
         return delivered
 
-    def hand_over(self, delivered: Any, stream: Stream) -> None:
-        """Do nothing: there is but one calling thread."""
+    def hand_over(self, delivered: NDArray[Any], stream: Stream) -> NDArray[Any]:
+        """Return it: there is but one calling thread."""
+        return delivered
 
 
 class CallingThread(HostStream):

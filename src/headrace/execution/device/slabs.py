@@ -10,7 +10,7 @@ import ctypes
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -19,6 +19,10 @@ from headrace.execution.device.base import Bytes, Device
 from headrace.execution.memory import BatchMemory
 
 Array = NDArray[Any]
+Key = tuple[str, str]
+"""A column, and which of its arrays."""
+
+Name = TypeVar("Name")
 
 ALIGNMENT = 256
 """Bytes; what devices read best, and what CUDA promises of its own allocations."""
@@ -54,7 +58,7 @@ class Slab:
     """
 
     data: Bytes
-    parts: Mapping[str, Part]
+    parts: Mapping[Key, Part]
 
 
 class SlabMemory(BatchMemory):
@@ -82,7 +86,7 @@ class SlabMemory(BatchMemory):
         block = self._take(end + self._extra * rows)
         return {name: _look(block, part) for name, part in parts.items()}
 
-    def slab(self, arrays: Mapping[str, Array]) -> Slab:
+    def slab(self, arrays: Mapping[Key, Array]) -> Slab:
         """Bring arrays together in one slab.
 
         Those that lie in a slab already stay, if the others have room behind them; else all are copied to
@@ -90,13 +94,13 @@ class SlabMemory(BatchMemory):
         """
         return self._extended(arrays) or self._copied(arrays)
 
-    def _extended(self, arrays: Mapping[str, Array]) -> Slab | None:
+    def _extended(self, arrays: Mapping[Key, Array]) -> Slab | None:
         """Return the slab that most arrays lie in, the others copied behind them; None if that cannot be."""
         block = next(filter(None, (self._holder(array) for array in arrays.values() if array.nbytes)), None)
         if block is None:
             return None
         begin, size = ctypes.addressof(block), len(block)
-        parts: dict[str, Part] = {}
+        parts: dict[Key, Part] = {}
         for name, array in arrays.items():
             offset = array.__array_interface__["data"][0] - begin
             if 0 <= offset and offset + array.nbytes <= size and array.flags.c_contiguous:
@@ -110,7 +114,7 @@ class SlabMemory(BatchMemory):
             _look(block, part)[...] = arrays[name]
         return Slab(np.frombuffer(block, np.uint8, end), {name: {**parts, **behind}[name] for name in arrays})
 
-    def _copied(self, arrays: Mapping[str, Array]) -> Slab:
+    def _copied(self, arrays: Mapping[Key, Array]) -> Slab:
         parts, end = lay_side_by_side({name: (array.shape, array.dtype) for name, array in arrays.items()})
         block = self._take(end)
         for name, part in parts.items():
@@ -142,10 +146,10 @@ class SlabMemory(BatchMemory):
 
 
 def lay_side_by_side(
-    formats: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], begin: int = 0
-) -> tuple[dict[str, Part], int]:
+    formats: Mapping[Name, tuple[tuple[int, ...], np.dtype[Any]]], begin: int = 0
+) -> tuple[dict[Name, Part], int]:
     """Find places for arrays one behind the other, and where the last one ends."""
-    parts: dict[str, Part] = {}
+    parts: dict[Name, Part] = {}
     for name, (shape, dtype) in formats.items():
         parts[name] = Part(_aligned(begin), tuple(shape), dtype)
         begin = parts[name].offset + parts[name].nbytes

@@ -12,19 +12,20 @@ kept apart by events alone, and no thread waits for the device but to use a slab
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Protocol
 
 import numpy as np
 
 from headrace.errors import DeviceMemoryError
 from headrace.execution.device.base import Device, Event, Memory, Outputs, Stream
-from headrace.execution.device.slabs import Slab
+from headrace.execution.device.slabs import ALIGNMENT, Key, Slab
 
-Formats = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
-Views = Mapping[str, Any]
+Formats = Mapping[Key, tuple[tuple[int, ...], np.dtype[Any]]]
+Views = Mapping[Key, Any]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -32,16 +33,22 @@ class Cargo:
     """One batch on its way.
 
     Attributes:
-        slab: What travels.
+        slabs: What travels: the batch, and the partners of its samples if they are mixed.
         where: The batch, for messages.
         change: What makes outputs of it.
         rest: What stays on the host.
     """
 
-    slab: Slab
+    slabs: tuple[Slab, ...]
     where: str
     change: Change
     rest: Any = None
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Where each slab goes on the device, and where the last one ends."""
+        sizes = (-(-slab.data.nbytes // ALIGNMENT) * ALIGNMENT for slab in self.slabs)
+        return tuple(accumulate(sizes, initial=0))
 
 
 class Change(Protocol):
@@ -52,8 +59,8 @@ class Change(Protocol):
         """Shape and dtype of what it yields."""
         ...
 
-    def __call__(self, inputs: Views, outputs: Views) -> None:
-        """Enqueue what fills the outputs, on the current stream."""
+    def __call__(self, inputs: Sequence[Views], outputs: Views) -> None:
+        """Enqueue what fills the outputs from the arrays of each slab, on the current stream."""
         ...
 
 
@@ -69,7 +76,7 @@ class _Buffer:
 class _Flight:
     """A batch that was sent."""
 
-    delivered: dict[str, Any]
+    delivered: dict[Key, Any]
     rest: Any
     taken_on: Stream
     done: Event
@@ -93,11 +100,11 @@ class Transfer:
         self._ahead = ahead
         self._copy, self._augment = device.stream("copy"), device.stream("augment")
         self._buffers = [_Buffer() for _ in range(ahead + 1)]
-        self._copying: deque[tuple[Event, Slab]] = deque()
-        self._kept: deque[dict[str, Any]] | None = deque() if reuse else None
+        self._copying: deque[tuple[Event, tuple[Slab, ...]]] = deque()
+        self._kept: deque[dict[Key, Any]] | None = deque() if reuse else None
         self._sent = 0
 
-    def deliver(self, cargoes: Iterable[Cargo]) -> Generator[tuple[dict[str, Any], Any]]:
+    def deliver(self, cargoes: Iterable[Cargo]) -> Generator[tuple[dict[Key, Any], Any]]:
         """Yield what each batch became, by name, and what stayed on the host.
 
         An error is raised in the place of the batch that it is about, after all batches before it.
@@ -135,11 +142,10 @@ class Transfer:
         self._buffers = [_Buffer() for _ in self._buffers]
 
     def _send(self, cargo: Cargo) -> _Flight:
-        slab, change = cargo.slab, cargo.change
         try:
-            buffer = self._buffer(slab.data.nbytes)
+            buffer = self._buffer(cargo.offsets[-1])
             consumer = self._outputs.current()
-            delivered = self._take(change.outputs)
+            delivered = self._take(cargo.change.outputs)
         except DeviceMemoryError as error:
             raise DeviceMemoryError(
                 f"{cargo.where}: {error}; a smaller `ahead` (now {self._ahead}) or smaller batches need less, and "
@@ -149,32 +155,35 @@ class Transfer:
         memory = buffer.memory
         if buffer.is_read is not None:
             self._copy.wait(buffer.is_read)
-        self._copy.upload(memory, slab.data)
+        for slab, offset in zip(cargo.slabs, cargo.offsets, strict=False):
+            self._copy.upload(memory, offset, slab.data)
         copied = self._copy.record()
-        self._copying.append((copied, slab))
+        self._copying.append((copied, cargo.slabs))
         self._augment.wait(consumer.record())
         self._augment.wait(copied)
-        self._augment.run(self._work(change, memory, slab, delivered))
+        self._augment.run(self._work(cargo, memory, delivered))
         buffer.is_read = done = self._augment.record()
         self._sent += 1
         return _Flight(delivered, cargo.rest, consumer, done)
 
-    def _work(
-        self, change: Change, memory: Memory, slab: Slab, delivered: Mapping[str, Any]
-    ) -> Callable[[], None]:
-        views, parts = {name: self._outputs.view(each) for name, each in delivered.items()}, slab.parts
+    def _work(self, cargo: Cargo, memory: Memory, delivered: Views) -> Callable[[], None]:
+        views = {name: self._outputs.view(each) for name, each in delivered.items()}
+        change, offsets = cargo.change, cargo.offsets
+        parts = [slab.parts for slab in cargo.slabs]  # not the slabs, which are free once they are copied
 
         def work() -> None:
-            inputs = {name: memory.view(part.offset, part.shape, part.dtype) for name, part in parts.items()}
+            inputs = [
+                {key: memory.view(offset + part.offset, part.shape, part.dtype) for key, part in own.items()}
+                for own, offset in zip(parts, offsets, strict=False)
+            ]
             change(inputs, views)
 
         return work
 
-    def _hand_over(self, flight: _Flight) -> tuple[dict[str, Any], Any]:
+    def _hand_over(self, flight: _Flight) -> tuple[dict[Key, Any], Any]:
         self._outputs.current().wait(flight.done)
-        for each in flight.delivered.values():
-            self._outputs.hand_over(each, flight.taken_on)
-        return flight.delivered, flight.rest
+        hand_over, stream = self._outputs.hand_over, flight.taken_on
+        return {key: hand_over(each, stream) for key, each in flight.delivered.items()}, flight.rest
 
     def _buffer(self, nbytes: int) -> _Buffer:
         """Return the next buffer, with room for so many bytes; lets go of slabs that were copied."""
@@ -190,7 +199,7 @@ class Transfer:
             buffer.memory = self._device.memory(nbytes)
         return buffer
 
-    def _take(self, formats: Formats) -> dict[str, Any]:
+    def _take(self, formats: Formats) -> dict[Key, Any]:
         """Take outputs: fresh ones, or those of the batch before the last two that were handed over."""
         if self._kept is None:
             return {name: self._outputs.empty(*form) for name, form in formats.items()}
