@@ -22,39 +22,15 @@ if TYPE_CHECKING:
 
 # Where each public name lives; names load when they are first used.
 _MODULES = {
-    "base": (
-        "Augmentation",
-        "Mixing",
-        "Noise",
-        "Spec",
-    ),
-    "image.crop": (
-        "CenterCrop",
-        "RandomCrop",
-    ),
-    "image.flip": (
-        "HorizontalFlip",
-        "VerticalFlip",
-    ),
+    "base": ("Augmentation", "Mixing", "Noise", "Spec"),
+    "image.crop": ("CenterCrop", "RandomCrop"),
+    "image.flip": ("HorizontalFlip", "VerticalFlip"),
     "image.normalize": ("Normalize",),
     "image.tone": ("Brightness",),
-    "series.mask": (
-        "FrequencyMask",
-        "TimeMask",
-    ),
-    "series.noise": (
-        "Jitter",
-        "Scaling",
-    ),
-    "series.order": (
-        "Permutation",
-        "Reverse",
-        "Shift",
-    ),
-    "series.warp": (
-        "TimeWarp",
-        "WindowSlice",
-    ),
+    "series.mask": ("FrequencyMask", "TimeMask"),
+    "series.noise": ("Jitter", "Scaling"),
+    "series.order": ("Permutation", "Reverse", "Shift"),
+    "series.warp": ("TimeWarp", "WindowSlice"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
