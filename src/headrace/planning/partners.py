@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from headrace.draws.draws import Draws, Samples
 from headrace.planning.order import Order, Run, Touches
+from headrace.planning.repeats import Repeats
 from headrace.planning.selection import Selection
 
 Ids = NDArray[np.int64]
@@ -29,6 +30,7 @@ class PartnerOrder:
         order: The samples' own order.
         count: How many positions an epoch has.
         samples: What the order's indices point into.
+        repeats: Their repeats, as copies of a sample draw apart.
         partner: `"order"` for the next sample of the same lane, where the last ones take the first; `"id"`
             for any other sample, drawn for each one.
         draws: The epoch's random words.
@@ -38,6 +40,7 @@ class PartnerOrder:
     order: Order
     count: int
     samples: Selection
+    repeats: Repeats
     partner: Partner
     draws: Draws
     run: int
@@ -75,7 +78,8 @@ class PartnerOrder:
         others = self.samples.count - 1
         if others < 1:
             return own
-        words = self.draws.words("partner", Samples(self.samples.at(own)), 2).astype(np.uint64)
+        who = Samples(self.samples.at(own), self.repeats.of(self.order, positions))
+        words = self.draws.words("partner", who, 2).astype(np.uint64)
         drawn = ((words[:, 1] << np.uint64(32) | words[:, 0]) % np.uint64(others)).astype(np.int64)
         return drawn + (drawn >= own)
 

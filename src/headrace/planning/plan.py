@@ -156,8 +156,9 @@ class Plan:
         """The permutation of this epoch."""
         if self.partner is None:
             return self._own_order
+        own, samples = self._own_order, self.samples
         return PartnerOrder(
-            self._own_order, self.count, self.samples, self.partner, self.draws, self._run_length
+            own, self.count, samples, self._repeats, self.partner, self.draws, self._run_length
         )
 
     @cached_property

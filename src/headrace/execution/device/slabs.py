@@ -81,7 +81,9 @@ class SlabMemory(BatchMemory):
 
     def allocate(self, formats: Mapping[str, tuple[tuple[int, ...], DTypeLike]]) -> dict[str, Array]:
         """Return uninitialised arrays of these shapes and dtypes, side by side in one slab."""
-        parts, end = lay_side_by_side({name: (shape, np.dtype(kind)) for name, (shape, kind) in formats.items()})
+        parts, end = lay_side_by_side(
+            {name: (shape, np.dtype(kind)) for name, (shape, kind) in formats.items()}
+        )
         rows = max((part.shape[0] for part in parts.values()), default=0)
         block = self._take(end + self._extra * rows)
         return {name: _look(block, part) for name, part in parts.items()}
