@@ -1,4 +1,4 @@
-"""Partners and repeats: who a sample is mixed with, and the how-manieth time it comes, whatever the batches are."""
+"""Partners and repeats: who a sample is mixed with, and the how-manieth time it comes."""
 
 from __future__ import annotations
 
