@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.augment.base import Augmentation, Mixing, Noise, Spec
+    from headrace.augment.image.color import Grayscale, Saturation
     from headrace.augment.image.crop import CenterCrop, RandomCrop
+    from headrace.augment.image.discrete import Invert, Posterize, Solarize
+    from headrace.augment.image.erase import Cutout, RandomErasing
     from headrace.augment.image.flip import HorizontalFlip, VerticalFlip
+    from headrace.augment.image.noise import GaussianNoise
     from headrace.augment.image.normalize import Normalize
-    from headrace.augment.image.tone import Brightness
+    from headrace.augment.image.resize import RandomResizedCrop, Resize
+    from headrace.augment.image.rotate import Rot90, Rotate
+    from headrace.augment.image.tone import Brightness, Contrast, Gamma
     from headrace.augment.series.mask import FrequencyMask, TimeMask
     from headrace.augment.series.noise import Jitter, Scaling
     from headrace.augment.series.order import Permutation, Reverse, Shift
@@ -23,10 +29,16 @@ if TYPE_CHECKING:
 # Where each public name lives; names load when they are first used.
 _MODULES = {
     "base": ("Augmentation", "Mixing", "Noise", "Spec"),
+    "image.color": ("Grayscale", "Saturation"),
     "image.crop": ("CenterCrop", "RandomCrop"),
+    "image.discrete": ("Invert", "Posterize", "Solarize"),
+    "image.erase": ("Cutout", "RandomErasing"),
     "image.flip": ("HorizontalFlip", "VerticalFlip"),
+    "image.noise": ("GaussianNoise",),
     "image.normalize": ("Normalize",),
-    "image.tone": ("Brightness",),
+    "image.resize": ("RandomResizedCrop", "Resize"),
+    "image.rotate": ("Rot90", "Rotate"),
+    "image.tone": ("Brightness", "Contrast", "Gamma"),
     "series.mask": ("FrequencyMask", "TimeMask"),
     "series.noise": ("Jitter", "Scaling"),
     "series.order": ("Permutation", "Reverse", "Shift"),
@@ -38,17 +50,31 @@ __all__ = [
     "Augmentation",
     "Brightness",
     "CenterCrop",
+    "Contrast",
+    "Cutout",
     "FrequencyMask",
+    "Gamma",
+    "GaussianNoise",
+    "Grayscale",
     "HorizontalFlip",
+    "Invert",
     "Jitter",
     "Mixing",
     "Noise",
     "Normalize",
     "Permutation",
+    "Posterize",
     "RandomCrop",
+    "RandomErasing",
+    "RandomResizedCrop",
+    "Resize",
     "Reverse",
+    "Rot90",
+    "Rotate",
+    "Saturation",
     "Scaling",
     "Shift",
+    "Solarize",
     "Spec",
     "TimeMask",
     "TimeWarp",

@@ -24,18 +24,24 @@ class ImageAugmentation(Augmentation):
 
     Attributes:
         layout: `"NHWC"` or `"NCHW"`.
+        only_moves: Whether values are moved, not computed with; then all kinds of numbers may be images.
+        channel_counts: How many channels an image may have; empty for any number.
     """
 
     _: KW_ONLY
     layout: ImageLayout = "NHWC"
 
     only_moves: ClassVar[bool] = False
-    """Whether values are moved, not computed with; then whole numbers of all kinds may be images too."""
+    channel_counts: ClassVar[tuple[int, ...]] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.layout not in ("NHWC", "NCHW"):
             raise OptionError(f'{self.title}: `layout` must be "NHWC" or "NCHW", got {self.layout!r}')
+
+    def moves(self, column: str) -> bool:
+        """Whether the values of a column are only moved."""
+        return self.only_moves
 
     def sides(self, spec: Spec) -> tuple[int, int]:
         """Height and width of an image."""
@@ -70,12 +76,15 @@ class ImageAugmentation(Augmentation):
         for column in self.changed:
             spec = specs[column]
             is_number = spec.dtype.kind == "f" or spec.dtype.name == "uint8"
-            if self.only_moves:
+            if self.moves(column):
                 is_number = spec.dtype.kind in "biuf"
             if spec.is_ragged or len(spec.shape) not in (2, 3) or 0 in spec.shape or not is_number:
-                kinds = "numbers" if self.only_moves else "uint8 or floats"
+                kinds = "numbers" if self.moves(column) else "uint8 or floats"
                 shape = ", ".join(self.layout[1:])
                 raise self.refuse(column, spec, f"images, {kinds} of shape [n, {shape}] or [n, H, W]")
+            if self.channel_counts and self.channels(spec) not in self.channel_counts:
+                counts = " or ".join(str(count) for count in self.channel_counts)
+                raise self.refuse(column, spec, f"images of {counts} channels (`layout` is {self.layout!r})")
         return {column: specs[column] for column in self.changed}
 
 

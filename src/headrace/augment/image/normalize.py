@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.augment.base import Field, Noise, Spec
 from headrace.augment.image.base import Columns, ImageAugmentation, ImageLayout, Specs
-from headrace.augment.image.checks import is_number
+from headrace.augment.image.checks import fill_values, is_number
 from headrace.augment.image.pixels import is_uint8, working_dtype
 from headrace.draws.draws import Words
 from headrace.errors import OptionError
@@ -58,7 +58,7 @@ class Normalize(ImageAugmentation):
     def check(self) -> None:
         """Refuse numbers that are none, and `p`; see `Augmentation.check`."""
         for name, given in (("mean", self.mean), ("std", self.std)):
-            values = _as_tuple(given)
+            values = fill_values(given)
             if not values or not all(is_number(value) and (name == "mean" or value) for value in values):
                 other = "" if name == "mean" else " other than 0"
                 raise OptionError(
@@ -81,7 +81,7 @@ class Normalize(ImageAugmentation):
         for column, spec in super().output(specs).items():
             channels = self.channels(spec)
             for name, given in (("mean", self.mean), ("std", self.std)):
-                count = len(_as_tuple(given))
+                count = len(fill_values(given))
                 if count not in (1, channels):
                     raise self.refuse(
                         column, spec, f"images of {count} channels, as many as `{name}` has values"
@@ -115,7 +115,7 @@ class Normalize(ImageAugmentation):
     def constants(self, channels: int, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return mean and standard deviation of each channel, rounded once to a dtype."""
         mean, std = (
-            np.array(np.broadcast_to(np.array(_as_tuple(given), np.float64), channels)).astype(dtype)
+            np.array(np.broadcast_to(np.array(fill_values(given), np.float64), channels)).astype(dtype)
             for given in (self.mean, self.std)
         )
         return mean, std
@@ -150,10 +150,3 @@ class Normalize(ImageAugmentation):
         if axis is None:
             return xp.expand_dims(array, axis=1 if self.to_layout == "NCHW" else 3)
         return xp.moveaxis(array, axis, 1 if self.to_layout == "NCHW" else 3)
-
-
-def _as_tuple(given: object) -> tuple[float, ...]:
-    """Return one number or several as a tuple."""
-    return (
-        tuple(cast("Sequence[float]", given)) if isinstance(given, (tuple, list)) else (cast("float", given),)
-    )

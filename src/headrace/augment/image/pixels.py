@@ -30,9 +30,10 @@ def working_dtype(xp: Any, array: Any) -> Any:
     return xp.float64 if array.dtype == xp.float64 else xp.float32
 
 
-def clip_floats(xp: Any, array: Any) -> Any:
-    """Clip floats to 0..1: above 1 becomes 1, below 0 becomes 0, all else stays, NaN and -0.0 too."""
-    return xp.where(array > 1, xp.ones_like(array), xp.where(array < 0, xp.zeros_like(array), array))
+def clip_floats(xp: Any, array: Any, most: float = 1.0) -> Any:
+    """Clip floats to 0..most: what is above becomes it, what is below 0 becomes 0, NaN and -0.0 stay."""
+    above = xp.where(array > most, xp.full_like(array, most), array)
+    return xp.where(array < 0, xp.zeros_like(array), above)
 
 
 def blend(xp: Any, array: Any, other: Any, factor: Any) -> Any:
