@@ -7,8 +7,8 @@ these for all s in the window. That is the triangle filter of Pillow and of torc
 
 The first axis is the width, the second the height. uint8: weights are whole multiples of 2^-22, rounded half
 up, as in Pillow; each axis ends in (sum + 2^21) >> 22, clipped to 0..255, which int32 holds. Floats: a
-weight is the quotient in float64, rounded to the dtype that is computed in; products are added one by one from
-0, in the order of s, leaving out weights of 0.
+weight is the quotient in float64, rounded to the dtype that is computed in; products are added one by one
+from 0, in the order of s, leaving out weights of 0.
 
 Nearest: s = ((2 x + 1) length) // (2 count), the pixel that holds the centre, as in Pillow and torch's
 "nearest-exact".
