@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from headrace.batch import Batch
 from headrace.caching import CacheVerbs
 from headrace.dedup.verbs import DedupVerbs
+from headrace.devices import find_device
 from headrace.errors import OptionError, UnknownSampleError, check_whole
 from headrace.execution.build import build_batch
 from headrace.execution.cached import CachedRecipe
@@ -178,12 +179,13 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs, Cache
         world: World | None = None,
         num_replicas: int | None = None,
         rank: int | None = None,
-        device: str = "cpu",
+        device: object = "cpu",
         output: Output = "torch",
         threads: int | None = None,
         ahead: int = 2,
         on_error: OnError = "raise",
         with_ids: bool = False,
+        reuse: bool = False,
         batch_by: str | None = None,
         bucket_by: str | Buckets | None = None,
     ) -> Loader:
@@ -200,13 +202,16 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs, Cache
             world: Which rank of how many; detected at the first use by default.
             num_replicas: With `rank`, another way to say `world`.
             rank: See `num_replicas`.
-            device: `"cpu"`.
-            output: `"torch"`, `"numpy"` or `"arrow"`.
+            device: `"cpu"`, `"cuda"`, `"cuda:1"` or a `torch.device`: where batches are delivered and
+                augmented.
+            output: `"torch"`, `"numpy"` or `"arrow"`; on a CUDA device `"torch"` or `"cupy"`.
             threads: Threads that read and prepare; None picks from the cores, 0 works in the
                 calling thread.
             ahead: Batches prepared ahead of the consumer.
             on_error: `"raise"`, or `"skip"` to leave out samples that cannot be read, or their row group.
             with_ids: Adds each sample's id under the key "sample_id".
+            reuse: On a device, write into the same arrays again: a batch is valid until the one after the
+                next is asked for, and fewer bytes are taken. By default every batch is fresh.
             batch_by: A column of lengths that the batch size counts instead of samples: a step
                 takes as many samples as fit, and the ranks share its tokens evenly. The column
                 is read when the loader is made.
@@ -215,9 +220,8 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs, Cache
 
         Raises:
             OptionError: An argument cannot be right, or there are fewer samples than ranks.
+            MissingDependencyError: The device needs CuPy, which is not installed.
         """
-        if device != "cpu":
-            raise OptionError(f'`device` must be "cpu", got {device!r}')
         check_whole("seed", seed)
         if drop_last and tail not in (None, "drop"):
             raise OptionError(f'`drop_last=True` means `tail="drop"`, got {tail=} beside it')
@@ -236,7 +240,16 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs, Cache
             batch_by=None if batch_by is None else self._lengths(batch_by),
             bucket_by=None if buckets is None else (buckets, self._lengths(buckets.column)),
         )
-        options = LoaderOptions(_world(world, num_replicas, rank), output, threads, ahead, on_error, with_ids)
+        options = LoaderOptions(
+            _world(world, num_replicas, rank),
+            output,
+            threads,
+            ahead,
+            on_error,
+            with_ids,
+            device=find_device(device, output, reuse),
+            reuse=reuse,
+        )
         return Loader(self.recipe, plan, options)
 
     @cached_property

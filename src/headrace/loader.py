@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Protocol, cast
 
-from headrace.batch import Batch
+from headrace.devices import find_delivery
 from headrace.errors import ClosedError, OptionError, StateError, check_whole
 from headrace.execution.build import build_batch
 from headrace.execution.cached import CachedRecipe
-from headrace.execution.deliver import to_arrow, to_numpy
+from headrace.execution.delivery import Delivery
 from headrace.execution.executors import default_threads
 from headrace.execution.explain import Explanation, explain
 from headrace.execution.memory import BatchMemory
@@ -29,7 +29,7 @@ from headrace.planning.plan import Plan
 from headrace.planning.world import World
 
 # What a copy of a loader does without: what runs, and what it finds by itself.
-_LEFT_BEHIND = ("_iterators", "_owner", "_follower", "_stats", "_memory", "_deliver", "_world")
+_LEFT_BEHIND = ("_iterators", "_owner", "_follower", "_stats", "_memory", "_delivery", "_world")
 
 
 class Follower(Protocol):
@@ -138,7 +138,9 @@ class Loader:
         self._catch_up()
         chain = self._recipe.augment
         partner = None if chain is None else chain.partner
-        return self._deliver(build_batch(self._recipe, self._plan.at(0).batch(step, self._world, partner)))
+        chosen = self._plan.at(0).batch(step, self._world, partner)
+        batch = build_batch(self._recipe, chosen, self._delivery.augmenter())
+        return self._delivery.one(batch, chosen.epoch, step)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position after the last delivered batch: plain JSON types, equal on all ranks.
@@ -209,6 +211,11 @@ class Loader:
         """
         from headrace.torch import Passes, TorchIterable
 
+        if self._options.device is not None:
+            raise OptionError(
+                'a loader with `device` delivers in this process; iterate over it, or use `device="cpu"` '
+                "for workers of a DataLoader"
+            )
         if self._follower is None:
             self.attach(Passes(*self.position))
         return TorchIterable(self, cast("Passes", self._follower))
@@ -297,13 +304,8 @@ class Loader:
         }
 
     @cached_property
-    def _deliver(self) -> Callable[[Batch], Any]:
-        if self._options.output == "torch":
-            from headrace.torch import to_tensors
-
-            return partial(to_tensors, with_ids=self._options.with_ids)
-        convert = to_numpy if self._options.output == "numpy" else to_arrow
-        return partial(convert, with_ids=self._options.with_ids)
+    def _delivery(self) -> Delivery:
+        return find_delivery(self._options, self._recipe.augment, self._stats)
 
     def _keep(self, batches: Iterator[Any]) -> _Iterator:
         iterator = _Iterator(self, batches)
@@ -325,18 +327,16 @@ class Loader:
             self._move(plan.epoch + 1, 0)
 
     def _batches(self, plan: Plan, steps: range) -> Generator[Any]:
-        deliver = self._deliver
+        delivery = self._delivery
         # Found here and not by several threads at once; a fork meanwhile would also find them locked.
         _ = self._recipe.columns, self._recipe.needs_frame
         self._stats.start()
         self._recipe.refresh()
-        workshop = Workshop(self._stream_options, self._stats, self._memory)
+        workshop = delivery.equip(Workshop(self._stream_options, self._stats, self._memory))
         source: Any = stream(self._recipe, plan, self._world, steps, workshop)
-        with closing(source) as batches:
-            for batch in batches:
-                with measured(self._stats, "deliver"):
-                    delivered = deliver(batch)
-                self._stats.deliver(len(batch))
+        with closing(source), closing(delivery(source, plan.epoch, steps)) as batches:
+            for delivered, rows in batches:
+                self._stats.deliver(rows)
                 with measured(self._stats, "consumer"):
                     yield delivered
 

@@ -15,10 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.batch import Batch, Ragged, Sparse
-from headrace.errors import MissingDependencyError, StateError, UnknownSampleError
+from headrace.errors import (
+    DeviceMemoryError,
+    MissingDependencyError,
+    OptionError,
+    StateError,
+    UnknownSampleError,
+)
 from headrace.execution.build import build_batch
 from headrace.execution.cached import CachedRecipe
 from headrace.execution.deliver import extras, plain
+from headrace.execution.device.base import Stream
+from headrace.execution.device.cuda import CudaDevice, CudaStream, look
 from headrace.execution.remember import RememberingRecipe
 from headrace.planning.plan import BatchPlan
 from headrace.planning.world import World
@@ -51,25 +59,79 @@ def to_tensors(batch: Batch, with_ids: bool) -> dict[str, Any]:
 def to_tensor(column: Any) -> Any:
     """Wrap one column; what is no array of numbers stays what it is."""
     if isinstance(column, Ragged):
-        # Values out of Arrow are read-only, which no tensor can be.
-        values = column.values if column.values.flags.writeable else column.values.copy()
-        return torch.nested.nested_tensor_from_jagged(_dense(values), torch.from_numpy(column.offsets))
+        return torch.nested.nested_tensor_from_jagged(_dense(column.values), _dense(column.offsets))
     if isinstance(column, Sparse):
-        return _sparse_csr(column.canonical())
+        values: Any = column.values  # of what came from a device it is a tensor
+        return _sparse_csr(column.canonical() if isinstance(values, np.ndarray) else column)
     return _dense(column) if isinstance(column, np.ndarray) else column
 
 
-def _dense(array: NDArray[Any]) -> torch.Tensor:
-    return torch.from_numpy(array.view(np.int64) if array.dtype.kind in "mM" else array)
+def _dense(array: Any) -> torch.Tensor:
+    """Wrap an array; what came from a device is a tensor already."""
+    if isinstance(array, torch.Tensor):
+        return array
+    array = array.view(np.int64) if array.dtype.kind in "mM" else array
+    # Values out of Arrow are read-only, which no tensor can be.
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _sparse_csr(column: Sparse) -> torch.Tensor:
-    parts = (column.offsets, column.indices.astype(np.int64), column.values)
-    tensors = [torch.from_numpy(part if part.flags.writeable else part.copy()) for part in parts]
+    parts = (column.offsets, column.indices, column.values)
+    tensors = [_dense(part) for part in parts]
+    tensors[1] = tensors[1].to(torch.int64)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Ss]parse.*")  # torch says once that CSR is in beta
         # `Sparse` has checked offsets and bounds, and `canonical` the order within rows.
         return torch.sparse_csr_tensor(*tensors, size=column.shape, check_invariants=False)
+
+
+class TorchOutputs:
+    """Tensors on the calling thread's current stream, owned by torch."""
+
+    def __init__(self, device: CudaDevice) -> None:
+        """Take memory of that device."""
+        self._ordinal = device.ordinal
+
+    def current(self) -> CudaStream:
+        """Return torch's current stream of the calling thread."""
+        return CudaStream(self._ordinal, torch.cuda.current_stream(self._ordinal).cuda_stream)
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> torch.Tensor:
+        """Take a tensor."""
+        try:
+            return torch.empty(shape, dtype=getattr(torch, dtype.name), device=f"cuda:{self._ordinal}")
+        except torch.cuda.OutOfMemoryError as error:
+            raise DeviceMemoryError(f"cuda:{self._ordinal}: {error}") from error
+
+    def view(self, delivered: torch.Tensor) -> Any:
+        """Look at a tensor as a CuPy array."""
+        dtype = np.dtype(str(delivered.dtype).removeprefix("torch."))
+        return look(self._ordinal, delivered.data_ptr(), tuple(delivered.shape), dtype, delivered)
+
+    def hand_over(self, delivered: torch.Tensor, stream: Stream) -> torch.Tensor:
+        """Return the tensor; if the consumer has gone to another stream, torch is told of it."""
+        now = torch.cuda.current_stream(self._ordinal)
+        if isinstance(stream, CudaStream) and now.cuda_stream != stream.pointer:
+            delivered.record_stream(now)
+        return delivered
+
+
+def check_cuda(name: str) -> None:
+    """See whether torch can use CUDA.
+
+    Raises:
+        OptionError: It was built without, or finds no device.
+    """
+    if not torch.cuda.is_available():
+        raise OptionError(
+            f'`device="{name}"` with `output="torch"` needs a torch that finds a CUDA device, and torch '
+            f'{torch.__version__} finds none; install a build with CUDA, or use `output="cupy"`'
+        )
+
+
+def current_ordinal() -> int:
+    """Return torch's current device of the calling thread."""
+    return torch.cuda.current_device()
 
 
 Key = tuple[int, int, int]

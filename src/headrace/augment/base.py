@@ -98,6 +98,7 @@ class Augmentation(ABC):
 
     parity: ClassVar[Parity] = "A"
     draws_elements: ClassVar[bool] = False
+    on_host: ClassVar[bool] = False  # never performed on a device
 
     def __post_init__(self) -> None:
         names: object = (self.columns,) if isinstance(self.columns, str) else tuple(self.columns)

@@ -24,8 +24,13 @@ from headrace.planning.plan import BatchPlan, Read
 from headrace.sources.base import SupportsReadRows
 
 
-def build_batch(recipe: Recipe, plan: BatchPlan) -> Batch:
+def build_batch(recipe: Recipe, plan: BatchPlan, augmenter: Augmenter | None = None) -> Batch:
     """Build one batch: a pure function of its arguments, on any thread, process or machine.
+
+    Args:
+        recipe: What to do.
+        plan: For which samples.
+        augmenter: What changes them, if it is not to be done here and now.
 
     Raises:
         HeadraceError: A row group cannot be read or prepared.
@@ -46,7 +51,8 @@ def build_batch(recipe: Recipe, plan: BatchPlan) -> Batch:
     if plan.partners is not None and plan.partners.samples is not None:
         others = replace(plan.partners, draws=None, samples=None)
         partners = build_batch(recipe, others), plan.partners.samples
-    return Augmenter(recipe.augment)(batch, plan.draws, plan.samples, partners)
+    augmenter = augmenter or Augmenter(recipe.augment)
+    return augmenter(batch, plan.draws, plan.samples, partners)
 
 
 def fill(

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headrace.errors import OptionError
+from headrace.execution.device.base import Device
 from headrace.planning.world import World
 
-Output = Literal["torch", "numpy", "arrow"]
+Output = Literal["torch", "numpy", "arrow", "cupy"]
 OnError = Literal["raise", "skip"]
 
 
@@ -18,12 +19,15 @@ class LoaderOptions:
 
     Attributes:
         world: Which rank of how many; None asks `World.detect()` at the first use.
-        output: `"torch"`, `"numpy"` or `"arrow"`.
+        output: `"torch"`, `"numpy"`, `"arrow"` or `"cupy"`.
         threads: Threads that read and prepare; None picks from the cores, 0 works in the
             calling thread.
         ahead: Batches prepared ahead of the consumer, beyond the window of the shuffle.
         on_error: `"raise"`, or `"skip"` to leave out samples that cannot be read, or their row group.
         with_ids: Whether each batch carries its samples' ids under the key "sample_id".
+        device: Where batches are delivered; None for the CPU.
+        reuse: Whether a device's outputs are written again: a batch is valid until the one after the next
+            is asked for.
     """
 
     world: World | None = None
@@ -32,10 +36,12 @@ class LoaderOptions:
     ahead: int = 2
     on_error: OnError = "raise"
     with_ids: bool = False
+    device: Device | None = None
+    reuse: bool = False
 
     def __post_init__(self) -> None:
-        if self.output not in ("torch", "numpy", "arrow"):
-            raise OptionError(f'`output` must be "torch", "numpy" or "arrow", got {self.output!r}')
+        if self.output not in ("torch", "numpy", "arrow", "cupy"):
+            raise OptionError(f'`output` must be "torch", "numpy", "arrow" or "cupy", got {self.output!r}')
         if self.on_error not in ("raise", "skip"):
             raise OptionError(f'`on_error` must be "raise" or "skip", got {self.on_error!r}')
         for name, least in (("threads", 0), ("ahead", 0)):

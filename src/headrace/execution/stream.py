@@ -38,7 +38,8 @@ def stream(recipe: Recipe, plan: Plan, world: World, steps: range, workshop: Wor
     if recipe.augment is None:
         yield from _rows(recipe, plan, world, steps, workshop)
         return
-    changing = replace(workshop, augmenter=Augmenter(recipe.augment, workshop.memory))
+    augmenter = workshop.augmenter or Augmenter(recipe.augment, workshop.memory)
+    workshop, changing = replace(workshop, augmenter=None), replace(workshop, augmenter=augmenter)
     partner = recipe.augment.partner
     if partner is None:
         yield from _rows(recipe, plan, world, steps, changing)

@@ -32,7 +32,8 @@ class Workshop:
         options: How to work.
         stats: Where to count.
         memory: The batches' memory, which circulates from epoch to epoch.
-        augmenter: What changes samples once they are gathered; None leaves them as they are.
+        augmenter: What changes samples once they are gathered; None leaves them as they are, or leaves the
+            choice to the stream.
     """
 
     options: StreamOptions

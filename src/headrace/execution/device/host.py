@@ -1,8 +1,9 @@
 """A device on the CPU that does all work at the worst moment, so that what is not ordered goes wrong.
 
-Work that is asked for is put off: until somebody waits for it, or, on streams that are made `early`, only until
-what it waits for is done. Memory that was not written yet, or was freed, holds `POISON`. So a missing wait, a
-slab used again too soon or an array freed too early shows in the batches, every time and without a clock.
+Work that is asked for is put off: until somebody waits for it, or, on streams that are made `early`, only
+until what it waits for is done. Memory that was not written yet, or was freed, holds `POISON`. So a missing
+wait, a slab used again too soon or an array freed too early shows in the batches, every time and without a
+clock.
 """
 
 from __future__ import annotations
@@ -80,9 +81,9 @@ class HostStream:
         self._queue: deque[Callable[[], None] | HostEvent | _Wait] = deque()
 
     def upload(self, target: Memory, offset: int, source: Bytes) -> None:
-        """Copy bytes, later: what the source holds then. Nothing but the address is kept, as a device does."""
-        place = source.__array_interface__["data"][0]
-        bare: Any = np.frombuffer((ctypes.c_char * source.nbytes).from_address(place), np.uint8)
+        """Copy bytes, later: what the source holds then. Only the address is kept, as a device does."""
+        memory: Any = (ctypes.c_char * source.nbytes).from_address(source.__array_interface__["data"][0])
+        bare = np.frombuffer(memory, np.uint8)
         self.run(lambda: np.copyto(target.view(offset, bare.shape, bare.dtype), bare))
 
     def run(self, work: Callable[[], None]) -> None:
@@ -208,7 +209,8 @@ class HostDevice:
 
     def work_early(self) -> None:
         """Let early streams do what they may."""
-        while any([stream.work_early() for stream in self._streams if stream.is_early]):
+        early = [stream for stream in self._streams if stream.is_early]
+        while any(stream.work_early() for stream in early):
             pass
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Slabs: the batches' memory where a device is the goal, page-locked, one contiguous piece for each batch.
 
-Threads gather rows right into a slab, and one copy brings all of it to the device: columns, and the parameters
-of augmentations behind them.
+Threads gather rows right into a slab, and one copy brings all of it to the device: columns, and the
+parameters of augmentations behind them.
 """
 
 from __future__ import annotations
@@ -64,16 +64,17 @@ class Slab:
 class SlabMemory(BatchMemory):
     """Slabs that circulate between the threads that gather and the copies to a device. Thread-safe."""
 
-    def __init__(self, device: Device, extra: int = 0) -> None:
+    def __init__(self, device: Device, extra: int = 0, once: int = 0) -> None:
         """Begin without memory.
 
         Args:
             device: Where the slabs go.
             extra: Bytes to leave for each sample behind the columns of a batch.
+            once: Bytes to leave for each batch.
         """
         super().__init__()
         self._device = device
-        self._extra = extra
+        self._extra, self._once = extra, once
 
     def new_bytes(self, count: int) -> Bytes:
         """Take page-locked memory."""
@@ -85,7 +86,7 @@ class SlabMemory(BatchMemory):
             {name: (shape, np.dtype(kind)) for name, (shape, kind) in formats.items()}
         )
         rows = max((part.shape[0] for part in parts.values()), default=0)
-        block = self._take(end + self._extra * rows)
+        block = self._take(end + self._extra * rows + self._once)
         return {name: _look(block, part) for name, part in parts.items()}
 
     def slab(self, arrays: Mapping[Key, Array]) -> Slab:
@@ -105,7 +106,7 @@ class SlabMemory(BatchMemory):
         parts: dict[Key, Part] = {}
         for name, array in arrays.items():
             offset = array.__array_interface__["data"][0] - begin
-            if 0 <= offset and offset + array.nbytes <= size and array.flags.c_contiguous:
+            if offset >= 0 and offset + array.nbytes <= size and array.flags.c_contiguous:
                 parts[name] = Part(offset, array.shape, array.dtype)
         end = _aligned(max((part.offset + part.nbytes for part in parts.values()), default=0))
         lacking = {name: (array.shape, array.dtype) for name, array in arrays.items() if name not in parts}
@@ -140,7 +141,7 @@ class SlabMemory(BatchMemory):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy in another process has memory of its own."""
-        return {"device": self._device, "extra": self._extra}
+        return {"device": self._device, "extra": self._extra, "once": self._once}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Begin without memory."""

@@ -1,7 +1,7 @@
 """Transfers: batches go to a device a few ahead of the consumer, each by one copy, and are changed there.
 
-Three streams work side by side: one copies, one augments, and the consumer has its own. What must not overlap is
-kept apart by events alone, and no thread waits for the device but to use a slab again:
+Three streams work side by side: one copies, one augments, and the consumer has its own. What must not overlap
+is kept apart by events alone, and no thread waits for the device but to use a slab again:
 
     copy       waits until the buffer on the device was read by the augmentation before, then copies
     augment    waits for the copy, and for the consumer's work before the outputs were taken; then writes them
@@ -148,8 +148,8 @@ class Transfer:
             delivered = self._take(cargo.change.outputs)
         except DeviceMemoryError as error:
             raise DeviceMemoryError(
-                f"{cargo.where}: {error}; a smaller `ahead` (now {self._ahead}) or smaller batches need less, and "
-                "the loader's state is that after the last batch delivered"
+                f"{cargo.where}: {error}; a smaller `ahead` (now {self._ahead}) or smaller batches need less "
+                "of it, and the loader's state is that after the last batch delivered"
             ) from error
         assert buffer.memory is not None
         memory = buffer.memory
