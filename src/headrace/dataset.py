@@ -20,7 +20,7 @@ from headrace.execution.build import build_batch
 from headrace.execution.cached import CachedRecipe
 from headrace.execution.executors import Executor, Threads
 from headrace.execution.measure import measure_lengths
-from headrace.execution.options import LoaderOptions, OnError, Output
+from headrace.execution.options import Host, LoaderOptions, OnError, Output
 from headrace.execution.recipe import Recipe
 from headrace.fingerprint import digest
 from headrace.index.verbs import IndexVerbs
@@ -186,6 +186,7 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs, Cache
         on_error: OnError = "raise",
         with_ids: bool = False,
         reuse: bool = False,
+        host: Host = "thread",
         batch_by: str | None = None,
         bucket_by: str | Buckets | None = None,
     ) -> Loader:
@@ -212,6 +213,9 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs, Cache
             with_ids: Adds each sample's id under the key "sample_id".
             reuse: On a device, write into the same arrays again: a batch is valid until the one after the
                 next is asked for, and fewer bytes are taken. By default every batch is fresh.
+            host: `"thread"` computes batches on threads of this process, `"process"` in a process of
+                its own, for trainings that threads beside them would slow down. The batches come
+                through shared memory and are the same.
             batch_by: A column of lengths that the batch size counts instead of samples: a step
                 takes as many samples as fit, and the ranks share its tokens evenly. The column
                 is read when the loader is made.
@@ -249,6 +253,7 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs, Cache
             with_ids,
             device=find_device(device, output, reuse),
             reuse=reuse,
+            host=host,
         )
         return Loader(self.recipe, plan, options)
 

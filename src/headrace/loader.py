@@ -17,6 +17,8 @@ from headrace.execution.cached import CachedRecipe
 from headrace.execution.delivery import Delivery
 from headrace.execution.executors import default_threads
 from headrace.execution.explain import Explanation, explain
+from headrace.execution.host.job import Job
+from headrace.execution.host.process import ProcessHost
 from headrace.execution.memory import BatchMemory
 from headrace.execution.options import LoaderOptions
 from headrace.execution.recipe import Recipe
@@ -29,7 +31,7 @@ from headrace.planning.plan import Plan
 from headrace.planning.world import World
 
 # What a copy of a loader does without: what runs, and what it finds by itself.
-_LEFT_BEHIND = ("_iterators", "_owner", "_follower", "_stats", "_memory", "_delivery", "_world")
+_LEFT_BEHIND = ("_iterators", "_owner", "_follower", "_stats", "_memory", "_delivery", "_world", "_host")
 
 
 class Follower(Protocol):
@@ -74,6 +76,7 @@ class Loader:
         self._begin: int | None = None
         self._delivered = (plan.epoch, 0)
         self._closed = False
+        self._host: ProcessHost | None = None
         self._owner: object = None  # the iterator whose batches move the loader
         self._follower: Follower | None = None
         self._iterators: list[weakref.ref[_Iterator]] = []
@@ -195,9 +198,14 @@ class Loader:
         """Return what was done so far: rows, steps, seconds by room, share of waiting, skips, and the cache.
 
         Of the cache: `cache_hits`, `cache_misses`, `cache_corrupt`, `cache_rebuilt`, `cache_evicted`,
-        `cache_outages` and `cache_bytes`, all of this process; see `headrace.stores.counts.Counts`.
+        `cache_outages` and `cache_bytes`, all of this process and its host; see
+        `headrace.stores.counts.Counts`.
         """
-        return self._stats.as_dict() | self._recipe.counts.as_dict()
+        elsewhere = {} if self._host is None else self._host.cache
+        counts = self._recipe.counts.as_dict()
+        return self._stats.as_dict() | {
+            name: count + elsewhere.get(name, 0) for name, count in counts.items()
+        }
 
     def explain(self) -> Explanation:
         """Say what an epoch will cost and how well it mixes; prints as a table."""
@@ -229,6 +237,8 @@ class Loader:
         self._closed = True
         for iterator in filter(None, [reference() for reference in self._iterators]):
             iterator.close()
+        if self._host is not None:
+            self._host.close()
         self._memory.clear()
         self._recipe.close()
 
@@ -250,7 +260,7 @@ class Loader:
         vars(self).update(state)
         self._stats = Stats()
         self._memory = BatchMemory()
-        self._owner = self._follower = None
+        self._owner = self._follower = self._host = None
         self._iterators = []
 
     def for_worker(self, world: World, workers: int) -> Loader:
@@ -258,7 +268,7 @@ class Loader:
         worker = copy.copy(self)
         threads = self._options.threads
         share = max(default_threads() // workers, 1) if threads is None else threads
-        worker._options = replace(self._options, world=world, threads=share)
+        worker._options = replace(self._options, world=world, threads=share, host="thread")
         return worker
 
     def _catch_up(self) -> None:
@@ -328,17 +338,26 @@ class Loader:
 
     def _batches(self, plan: Plan, steps: range) -> Generator[Any]:
         delivery = self._delivery
-        # Found here and not by several threads at once; a fork meanwhile would also find them locked.
-        _ = self._recipe.columns, self._recipe.needs_frame
         self._stats.start()
-        self._recipe.refresh()
-        workshop = delivery.equip(Workshop(self._stream_options, self._stats, self._memory))
-        source: Any = stream(self._recipe, plan, self._world, steps, workshop)
+        source: Any = self._sourced(plan, steps)
         with closing(source), closing(delivery(source, plan.epoch, steps)) as batches:
             for delivered, rows in batches:
                 self._stats.deliver(rows)
                 with measured(self._stats, "consumer"):
                     yield delivered
+
+    def _sourced(self, plan: Plan, steps: range) -> Iterator[Batch]:
+        """Compute batches, here or in the host process."""
+        if self._options.host == "process":
+            if self._host is None:
+                job = Job(self._recipe, self._plan, self._world, self._stream_options)
+                self._host = ProcessHost(job, self._stats)
+            return self._host.batches(plan, steps)
+        # Found here and not by several threads at once; a fork meanwhile would also find them locked.
+        _ = self._recipe.columns, self._recipe.needs_frame
+        self._recipe.refresh()
+        workshop = self._delivery.equip(Workshop(self._stream_options, self._stats, self._memory))
+        return stream(self._recipe, plan, self._world, steps, workshop)
 
     def _check_open(self) -> None:
         if self._closed:

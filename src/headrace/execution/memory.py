@@ -20,7 +20,6 @@ from numpy.typing import DTypeLike, NDArray
 
 _ALIGNMENT = 64  # a cache line
 _ARENA_BYTES = 1 << 23  # blocks are cut from arenas of about this size, which can use huge pages
-_SMALLEST = 1 << 15  # smaller batches are left to NumPy
 
 
 class BatchMemory:
@@ -35,6 +34,8 @@ class BatchMemory:
         ((2, 3), 'int64')
     """
 
+    smallest = 1 << 15  # bytes; smaller batches are left to NumPy
+
     def __init__(self) -> None:
         """Begin without memory."""
         self._lock = threading.Lock()
@@ -47,10 +48,10 @@ class BatchMemory:
         """Return uninitialised arrays of these shapes and dtypes, side by side in one block."""
         sizes = {name: prod(shape) * np.dtype(dtype).itemsize for name, (shape, dtype) in formats.items()}
         total = sum(_aligned(size) for size in sizes.values())
-        if total < _SMALLEST:
+        if total < self.smallest:
             return {name: np.empty(shape, dtype) for name, (shape, dtype) in formats.items()}
         with self._lock:
-            block: Any = self.lease(total)
+            block: Any = self.lease(self.block_size(total))
         arrays: dict[str, NDArray[Any]] = {}
         offset = 0
         for name, (shape, dtype) in formats.items():
@@ -71,6 +72,10 @@ class BatchMemory:
         with self._lock:
             self._collect()
             self._free.clear()
+
+    def block_size(self, size: int) -> int:
+        """How large a block is that holds so many bytes."""
+        return size
 
     def lease(self, size: int) -> ctypes.Array[ctypes.c_char]:
         """Take a block, which returns when the last array that looks into it is gone; under the lock."""

@@ -11,6 +11,7 @@ from headrace.planning.world import World
 
 Output = Literal["torch", "numpy", "arrow", "cupy"]
 OnError = Literal["raise", "skip"]
+Host = Literal["thread", "process"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class LoaderOptions:
         device: Where batches are delivered; None for the CPU.
         reuse: Whether a device's outputs are written again: a batch is valid until the one after the next
             is asked for.
+        host: `"thread"` computes batches on threads of this process, `"process"` in one of its own.
     """
 
     world: World | None = None
@@ -38,12 +40,19 @@ class LoaderOptions:
     with_ids: bool = False
     device: Device | None = None
     reuse: bool = False
+    host: Host = "thread"
 
     def __post_init__(self) -> None:
         if self.output not in ("torch", "numpy", "arrow", "cupy"):
             raise OptionError(f'`output` must be "torch", "numpy", "arrow" or "cupy", got {self.output!r}')
         if self.on_error not in ("raise", "skip"):
             raise OptionError(f'`on_error` must be "raise" or "skip", got {self.on_error!r}')
+        if self.host not in ("thread", "process"):
+            raise OptionError(f'`host` must be "thread" or "process", got {self.host!r}')
+        if self.host == "process" and self.device is not None:
+            raise OptionError(
+                '`host="process"` goes with device="cpu"; a device is fed by threads of this process'
+            )
         for name, least in (("threads", 0), ("ahead", 0)):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):

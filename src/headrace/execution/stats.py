@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 ROOMS = ("read", "prepare", "gather", "augment", "deliver", "wait", "consumer")
 """Where seconds go: the first four in threads, so that they add up beyond the time that passes;
 `wait` is the consumer waiting for data, `consumer` the loader waiting for the consumer."""
+
+_CONSUMERS = ("deliver", "wait", "consumer")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What another process did for a loader since it told the last time.
+
+    Attributes:
+        seconds: Seconds spent in each room.
+        skipped_ids: Samples that were left out.
+        skipped_errors: Why.
+    """
+
+    seconds: dict[str, float]
+    skipped_ids: list[int]
+    skipped_errors: list[str]
 
 
 class Stats:
@@ -65,6 +83,23 @@ class Stats:
         with self._lock:
             self._skipped_ids.extend(ids)
             self._skipped_errors.append(error)
+
+    def hand_over(self) -> Work:
+        """Return what was counted, without what only a consumer's side can tell, and count from zero."""
+        with self._lock:
+            seconds = {room: spent for room, spent in self._seconds.items() if room not in _CONSUMERS}
+            work = Work(seconds, self._skipped_ids, self._skipped_errors)
+            self._seconds = dict.fromkeys(ROOMS, 0.0)
+            self._skipped_ids, self._skipped_errors = [], []
+        return work
+
+    def add(self, work: Work) -> None:
+        """Count what another process did."""
+        with self._lock:
+            for room, seconds in work.seconds.items():
+                self._seconds[room] += seconds
+            self._skipped_ids.extend(work.skipped_ids)
+            self._skipped_errors.extend(work.skipped_errors)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as a plain dict."""
