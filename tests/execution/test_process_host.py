@@ -27,20 +27,16 @@ from headrace.testing.resources import wait_for_nothing_left
 from headrace.testing.strategies import LaidSource
 
 MEGABYTE = 1 << 20
-PRELOADED = [
-    "headrace.execution.host.serving",
-    "headrace.execution.kernels",
-    "headrace.planning.kernels",
-    "polars",
-]
+SOURCES = (Path(hr.__file__).parents[1], Path(__file__).parent)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def quick_start() -> Iterator[None]:
     """Start processes in a moment: from a server that has imported everything and used nothing."""
-    multiprocessing.set_forkserver_preload(PRELOADED)
-    multiprocessing.forkserver.ensure_running()
+    multiprocessing.set_forkserver_preload(["warmed_up"])
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([*map(str, SOURCES), os.environ.get("PYTHONPATH", "")]))
+        multiprocessing.forkserver.ensure_running()
         patch.setattr(process, "START_METHOD", "forkserver")
         yield
 
