@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import headrace as hr
-import headrace.execution.host.serving  # noqa: F401  what the forked process begins with
+import headrace.execution.host.serving
 
 for shuffle in (True, "global"):
     list(

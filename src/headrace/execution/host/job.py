@@ -73,5 +73,5 @@ def read_job(descriptor: int, ends: list[int]) -> Job:
     finally:
         os.close(descriptor)
     head, *buffers = [memory[begin:end] for begin, end in list(pairwise(ends))[::2]]
-    job: Any = ForkingPickler.loads(head, buffers=buffers)
-    return job
+    pickler: Any = ForkingPickler
+    return pickler.loads(head, buffers=buffers)  # what this process's own parent has pickled

@@ -107,7 +107,7 @@ class Borrowed:
         finally:
             os.close(descriptor)
 
-    def borrow(self, number: int, arena: int, offset: int, size: int) -> ctypes.Array[ctypes.c_char]:
+    def borrow(self, number: int, arena: int, offset: int, size: int) -> Any:
         """Return a part of an arena as memory, under the number that it is given back by."""
         block = (ctypes.c_char * size).from_buffer(self._arenas[arena], offset)
         # The callback is a C function, as in `BatchMemory`.
