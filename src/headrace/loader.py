@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol, cast
 
+from headrace.batch import Batch
 from headrace.devices import find_delivery
 from headrace.errors import ClosedError, OptionError, StateError, check_whole
 from headrace.execution.build import build_batch
