@@ -1,0 +1,1 @@
+"""Runs of augmentations that compiled kernels perform together, each sample while it is in the caches."""

@@ -1,0 +1,106 @@
+"""The program of an image stage: what becomes of the images of one column, as plain whole numbers.
+
+The images of a sample go through passes, one after the other. Every kernel, on the CPU and on a GPU, works by
+the same arrays; an image is `planes` times height times width times `item` elements, so [h, w, c] is one
+plane with items of c elements, and [c, h, w] is c planes with items of one.
+
+- `passes`, int32 of shape [passes, 16], the same for all samples, one row a pass:
+
+  | word | name               | meaning                                                                    |
+  |------|--------------------|----------------------------------------------------------------------------|
+  | 0    | kind               | what is done, see below                                                    |
+  | 1    | applied            | where in a sample's record the gate is; the pass is left out if it is 0    |
+  | 2-5  | p0, p1, p2, p3     | where in the record its parameters are; -1 for none                        |
+  | 6, 7 | planes, item       | of the images, before and after                                            |
+  | 8, 9 | height, width      | before                                                                     |
+  | 10, 11 | height, width    | after                                                                      |
+  | 12-14 | a, b, c           | options                                                                    |
+
+- `records`, int32 of shape [n, fields]: `Planned.packed`, what was drawn for each sample;
+- `maps`, int32 of shape [n, maps, 10], made from the records by `compose_maps`: neighbouring crops, flips and
+  quarter turns as one. After (y, x) lies what before lay at (y0 + y_dy * y + y_dx * x, x0 + x_dy * y + x_dx * x)
+  if top <= y < bottom and left <= x < right, else the fill value. Words: y0, x0, y_dy, y_dx, x_dy, x_dx, top,
+  left, bottom, right;
+- `values`, of the images' dtype, shape [rows, channels]: fill values, one for each channel;
+- `normal`, for NORMALIZE: of uint8 images the table [channels, 256] of what each value becomes, of floats
+  mean and standard deviation, [2, channels].
+
+  | kind       | p0 .. p3                  | options                                                           |
+  |------------|---------------------------|-------------------------------------------------------------------|
+  | MAP        |                           | a: which of the maps; b: row of `values` outside of the image     |
+  | RESIZE     | top, left, height, width  | a: NEAREST, LINEAR or ANTIALIAS                                   |
+  | ROTATE     | cos, sin                  | a: NEAREST or LINEAR; b: row of `values` outside                  |
+  | BRIGHTNESS | factor                    |                                                                   |
+  | CONTRAST   | factor                    |                                                                   |
+  | SATURATION | factor                    |                                                                   |
+  | GAMMA      | step                      |                                                                   |
+  | INVERT     | on                        |                                                                   |
+  | POSTERIZE  | bits                      |                                                                   |
+  | SOLARIZE   | threshold                 |                                                                   |
+  | GRAYSCALE  | on                        |                                                                   |
+  | ERASE      | top, left, height, width  | a: row of `values`; b: how many rectangles, fields are arrays     |
+  | NOISE      | sigma                     | a: row of `keys` of its element draws; b: 1 to clip               |
+  | NORMALIZE  |                           | a: 1 where planes become items, 2 where items become planes       |
+
+The maps and at most one RESIZE or ROTATE come before all other passes; NORMALIZE comes last.
+CROP, FLIP_X, FLIP_Y and TURN (p0, p1: top and left; flip; flip; k) are rows of the same form, which
+`compose_maps` turns into maps.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+PASS_WORDS = 16
+MAP_WORDS = 10
+
+
+class Kind(IntEnum):
+    """What a pass does."""
+
+    MAP = 0
+    RESIZE = 1
+    ROTATE = 2
+    BRIGHTNESS = 16
+    CONTRAST = 17
+    GAMMA = 18
+    INVERT = 19
+    POSTERIZE = 20
+    SOLARIZE = 21
+    SATURATION = 32
+    GRAYSCALE = 33
+    ERASE = 48
+    NOISE = 49
+    NORMALIZE = 64
+    CROP = 80
+    FLIP_X = 81
+    FLIP_Y = 82
+    TURN = 83
+
+
+class Word(IntEnum):
+    """Where in a row of `passes` something is."""
+
+    KIND = 0
+    APPLIED = 1
+    P0 = 2
+    P1 = 3
+    P2 = 4
+    P3 = 5
+    PLANES = 6
+    ITEM = 7
+    HEIGHT = 8
+    WIDTH = 9
+    NEW_HEIGHT = 10
+    NEW_WIDTH = 11
+    A = 12
+    B = 13
+    C = 14
+
+
+class Sampling(IntEnum):
+    """How values between pixels are found."""
+
+    NEAREST = 0
+    LINEAR = 1
+    ANTIALIAS = 2
