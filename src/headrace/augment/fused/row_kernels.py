@@ -1,0 +1,129 @@
+"""Compiled last steps of an image: each row is converted and written where it belongs in the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+from numba import njit, types
+
+from headrace.copying import pointer
+
+Way = Literal["table", "line", "standard"]
+"""How elements are converted: by the table of their channel; or, floats that come from uint8, as factor * x + term in
+float64; or, floats, as (x - mean) / deviation."""
+
+
+@cache
+def row_writer(old: Any, new: Any, way: Way) -> Callable[..., None]:
+    """Compile what converts one row of an image and writes it.
+
+    Args:
+        old: Kind of the elements.
+        new: Kind of what is written; for tables any kind of its size.
+        way: How it is converted.
+    """
+    begin, value = _by_table(new) if way == "table" else _PAIRS[way]
+
+    @njit(
+        types.void(
+            types.uint64, types.uint64, types.uint64, types.int64, types.int64, types.int64, types.int64
+        ),
+        nogil=True,
+        cache=True,
+        boundscheck=False,
+    )
+    def write_row(
+        row: Any, numbers: Any, target: Any, width: Any, item: Any, channel: Any, apart: Any
+    ) -> None:
+        # numbers: address of what the channels are converted by; apart: elements from one pixel of a channel
+        # to the next in the target; channels of one pixel lie side by side if that is over 1.
+        source, out = pointer(row, old), pointer(target, new)
+        if item == 1:
+            own = begin(numbers, channel)
+            if apart == 1:
+                for x in range(width):
+                    out[x] = value(source[x], own)
+            else:
+                for x in range(width):
+                    out[x * apart] = value(source[x], own)
+        elif item == 3:
+            red, green, blue = begin(numbers, 0), begin(numbers, 1), begin(numbers, 2)
+            for x in range(width):
+                out[3 * x] = value(source[3 * x], red)
+                out[3 * x + 1] = value(source[3 * x + 1], green)
+                out[3 * x + 2] = value(source[3 * x + 2], blue)
+        else:
+            for part in range(item):
+                own = begin(numbers, part)
+                for x in range(width):
+                    out[x * item + part] = value(source[x * item + part], own)
+
+    return write_row
+
+
+@cache
+def plane_writer(old: Any, new: Any, way: Way) -> Callable[..., None]:
+    """Compile what converts one channel of a row of items and writes it to a plane of its own."""
+    begin, value = _by_table(new) if way == "table" else _PAIRS[way]
+
+    @njit(
+        types.void(types.uint64, types.uint64, types.uint64, types.int64, types.int64, types.int64),
+        nogil=True,
+        cache=True,
+        boundscheck=False,
+    )
+    def write_plane(row: Any, numbers: Any, target: Any, width: Any, item: Any, channel: Any) -> None:
+        source, out = pointer(row, old), pointer(target, new)
+        own = begin(numbers, channel)
+        if item == 3:
+            for x in range(width):
+                out[x] = value(source[3 * x + channel], own)
+        else:
+            for x in range(width):
+                out[x] = value(source[item * x + channel], own)
+
+    return write_plane
+
+
+@cache
+def _by_table(new: Any) -> Any:
+    """Look elements up in the table of their channel: 256 elements of the new kind."""
+    size = np.uint64(256 * np.dtype(str(new)).itemsize)
+
+    @njit(inline="always")
+    def begin(numbers: Any, channel: Any) -> Any:
+        return numbers + np.uint64(channel) * size
+
+    @njit(inline="always")
+    def value(element: Any, own: Any) -> Any:
+        return pointer(own, new)[element]
+
+    return begin, value
+
+
+@njit(inline="always")
+def _begin_line(numbers: Any, channel: Any) -> Any:
+    found = pointer(numbers, types.float64)
+    return found[2 * channel], found[2 * channel + 1]
+
+
+@njit(inline="always")
+def _line(element: Any, own: Any) -> Any:
+    return np.float32(np.float64(element) * own[0] + own[1])
+
+
+@njit(inline="always")
+def _begin_standard(numbers: Any, channel: Any) -> Any:
+    found = pointer(numbers, types.float32)
+    return found[2 * channel], found[2 * channel + 1]
+
+
+@njit(inline="always")
+def _standard(element: Any, own: Any) -> Any:
+    return (element - own[0]) / own[1]
+
+
+_PAIRS: dict[str, Any] = {"line": (_begin_line, _line), "standard": (_begin_standard, _standard)}
