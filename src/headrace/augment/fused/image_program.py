@@ -23,7 +23,7 @@ plane with items of c elements, and [c, h, w] is c planes with items of one.
   left, bottom, right;
 - `values`, of the images' dtype, shape [rows, channels]: fill values, one for each channel;
 - `normal`, for NORMALIZE: of uint8 images the table [channels, 256] of what each value becomes, of floats
-  mean and standard deviation, [2, channels].
+  mean and standard deviation, [channels, 2].
 
   | kind       | p0 .. p3                  | options                                                           |
   |------------|---------------------------|-------------------------------------------------------------------|
@@ -41,8 +41,9 @@ plane with items of c elements, and [c, h, w] is c planes with items of one.
   | ERASE      | top, left, height, width  | a: row of `values`; b: how many rectangles, fields are arrays     |
   | NOISE      | sigma                     | a: row of `keys` of its element draws; b: 1 to clip               |
   | NORMALIZE  |                           | a: 1 where planes become items, 2 where items become planes       |
+  | COPY       |                           | nothing changes; every program ends with NORMALIZE or COPY        |
 
-The maps and at most one RESIZE or ROTATE come before all other passes; NORMALIZE comes last.
+The maps and at most one RESIZE or ROTATE come before all other passes.
 CROP, FLIP_X, FLIP_Y and TURN (p0, p1: top and left; flip; flip; k) are rows of the same form, which
 `compose_maps` turns into maps.
 """
@@ -72,6 +73,7 @@ class Kind(IntEnum):
     ERASE = 48
     NOISE = 49
     NORMALIZE = 64
+    COPY = 65
     CROP = 80
     FLIP_X = 81
     FLIP_Y = 82

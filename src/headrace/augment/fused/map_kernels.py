@@ -163,3 +163,27 @@ def _pixel_copier(kind: Any) -> Callable[..., None]:
                     target[item * x + part] = source[item * step * x + part]
 
     return copy_pixels
+
+
+@cache
+def image_copier(kind: Any) -> Callable[..., None]:
+    """Compile what copies a mapped image to memory of its own, row by row."""
+    size = np.uint64(np.dtype(str(kind)).itemsize)
+    map_row = row_mapper(kind)
+
+    @njit(
+        types.void(types.uint64, types.uint64, types.int32[::1], types.int32[::1], types.uint64),
+        nogil=True,
+        cache=True,
+        boundscheck=False,
+    )
+    def copy_image(image: Any, target: Any, row: Any, places: Any, fill: Any) -> None:
+        width = np.uint64(row[_NEW_WIDTH] * row[_ITEM]) * size
+        for plane in range(row[_PLANES]):
+            for y in range(row[_NEW_HEIGHT]):
+                found = map_row(image, target, plane, y, row, places, fill)
+                if found != target:
+                    move_row(target, found, width)
+                target += width
+
+    return copy_image

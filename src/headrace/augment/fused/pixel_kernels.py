@@ -36,11 +36,10 @@ def _blend(value: Any, other: Any, factor: Any) -> Any:
     return max(min(blended, np.int64(255)), np.int64(0))
 
 
-@njit("float32(float32, float32, float32, float32)", nogil=True, cache=True, inline="always")
-def _blend_floats(value: Any, other: Any, factor: Any, rest: Any) -> Any:
-    blended = value * factor + other * rest
+@njit("float32(float32)", nogil=True, cache=True, inline="always")
+def _clip(value: Any) -> Any:
     # By comparisons, so that NaN stays.
-    return np.float32(1) if blended > 1 else (np.float32(0) if blended < 0 else blended)
+    return np.float32(1) if value > 1 else (np.float32(0) if value < 0 else value)
 
 
 @njit("UniTuple(int64, 4)(int32[::1])", nogil=True, cache=True, inline="always")
@@ -148,3 +147,30 @@ def change_colors(row: Any, record: Any, image: Any) -> None:
         values[place] = np.uint8(_blend(np.int64(red), gray, drawn))
         values[place + apart] = np.uint8(_blend(np.int64(green), gray, drawn))
         values[place + 2 * apart] = np.uint8(_blend(np.int64(blue), gray, drawn))
+
+
+@njit(
+    "void(int32[::1], int32[::1], uint64, uint64, int64)", nogil=True, cache=True
+)
+def change_floats(row: Any, record: Any, image: Any, curve: Any, steps: Any) -> None:
+    """Change float32 values, each by itself.
+
+    Args:
+        row: The pass.
+        record: The sample's parameters.
+        image: Address of the values, changed in place.
+        curve: Address of what gamma makes of the multiples of 1 / steps, for all steps of gamma.
+        steps: How many such multiples there are, 0 among them not counted.
+    """
+    values, kind = pointer(image, types.float32), row[_KIND]
+    count = np.int64(row[_PLANES]) * row[_ITEM] * row[_HEIGHT] * row[_WIDTH]
+    drawn = record[row[_P0]]
+    if kind == _BRIGHTNESS:
+        factor = np.float32(drawn) * _PART
+        for place in range(count):
+            values[place] = _clip(values[place] * factor)
+    elif kind == _CONTRAST:
+        factor, rest = np.float32(drawn) * _PART, np.float32(ONE - drawn) * _PART
+        other = mean_gray_floats(row, image) * rest
+        for place in range(count):
+            values[place] = _clip(values[place] * factor + other)

@@ -9,11 +9,56 @@ from typing import Any, Literal
 import numpy as np
 from numba import njit, types
 
+from headrace.augment.fused.image_program import Word
+from headrace.augment.fused.map_kernels import row_mapper
 from headrace.copying import pointer
 
+_PLANES, _ITEM = int(Word.PLANES), int(Word.ITEM)
+_NEW_HEIGHT, _NEW_WIDTH = int(Word.NEW_HEIGHT), int(Word.NEW_WIDTH)
+
+_WRITER = types.void(
+    types.uint64, types.uint64, types.uint64, types.int32[::1], types.int32[::1], types.uint64, types.uint64,
+    types.int64,
+)  # fmt: skip
+
 Way = Literal["table", "line", "standard"]
-"""How elements are converted: by the table of their channel; or, floats that come from uint8, as factor * x + term in
-float64; or, floats, as (x - mean) / deviation."""
+"""How elements are converted: by the table of their channel; or, from uint8, as (x - m) * factor in float64; or, floats,
+as (x - mean) / deviation."""
+
+
+@cache
+def image_writer(old: Any, new: Any, way: Way) -> Callable[..., None]:
+    """Compile what converts a mapped image row by row, and writes it into the batch.
+
+    Args:
+        old: Kind of the elements.
+        new: Kind of what is written; for tables any kind of its size.
+        way: How it is converted.
+    """
+    size = np.uint64(np.dtype(str(new)).itemsize)
+    map_row, write_row, write_plane = row_mapper(old), row_writer(old, new, way), plane_writer(old, new, way)
+
+    @njit(_WRITER, nogil=True, cache=True, boundscheck=False)
+    def write_image(
+        image: Any, buffer: Any, target: Any, row: Any, places: Any, fill: Any, numbers: Any, layout: Any
+    ) -> None:
+        planes, item = np.int64(row[_PLANES]), np.int64(row[_ITEM])
+        height, width = np.int64(row[_NEW_HEIGHT]), np.int64(row[_NEW_WIDTH])
+        for plane in range(planes):
+            for y in range(height):
+                found = map_row(image, buffer, plane, y, row, places, fill)
+                if layout == 0:
+                    begin = (plane * height + y) * width * item
+                    write_row(found, numbers, target + np.uint64(begin) * size, width, item, plane, 1)
+                elif layout == 1:
+                    begin = y * width * planes + plane
+                    write_row(found, numbers, target + np.uint64(begin) * size, width, item, plane, planes)
+                else:
+                    for part in range(item):
+                        begin = (part * height + y) * width
+                        write_plane(found, numbers, target + np.uint64(begin) * size, width, item, part)
+
+    return write_image
 
 
 @cache
@@ -112,7 +157,7 @@ def _begin_line(numbers: Any, channel: Any) -> Any:
 
 @njit(inline="always")
 def _line(element: Any, own: Any) -> Any:
-    return np.float32(np.float64(element) * own[0] + own[1])
+    return np.float32((np.float64(element) - own[0]) * own[1])
 
 
 @njit(inline="always")

@@ -1,0 +1,197 @@
+"""Makes the program of an image stage from augmentations, as many in a row as it can perform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.augment.base import Augmentation, Spec
+from headrace.augment.chain import Bound
+from headrace.augment.fused.image_program import PASS_WORDS, Kind, Word
+from headrace.augment.image.base import ImageAugmentation
+from headrace.augment.image.checks import Fill, fill_values
+from headrace.augment.image.crop import CenterCrop, RandomCrop
+from headrace.augment.image.flip import HorizontalFlip, VerticalFlip
+from headrace.augment.image.normalize import Normalize
+from headrace.augment.image.tone import Brightness
+
+Row = NDArray[np.int32]
+
+MOVES: dict[type[Augmentation], tuple[Kind, tuple[str, ...]]] = {
+    RandomCrop: (Kind.CROP, ("top", "left")),
+    CenterCrop: (Kind.CROP, ("top", "left")),
+    HorizontalFlip: (Kind.FLIP_X, ("flip",)),
+    VerticalFlip: (Kind.FLIP_Y, ("flip",)),
+}
+"""Augmentations that move whole pixels, and the fields that say how."""
+
+CHANGES: dict[type[Augmentation], tuple[Kind, tuple[str, ...]]] = {
+    Brightness: (Kind.BRIGHTNESS, ("factor",)),
+}
+"""Augmentations that change pixels where they are."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ImageProgram:
+    """What becomes of the images of one column; see `image_program`.
+
+    Attributes:
+        before: What the column holds before.
+        after: What it holds afterwards.
+        planes: Of the images, see `image_program`.
+        item: Likewise.
+        passes: All passes but the last, which is NORMALIZE or COPY.
+        moves: For each map, the rows that it is composed of.
+        fills: Rows of `values`, as tuples of one value for each channel.
+        normalize: The augmentation that comes last.
+    """
+
+    before: Spec
+    after: Spec
+    planes: int
+    item: int
+    passes: tuple[Row, ...] = ()
+    moves: tuple[tuple[Row, ...], ...] = ()
+    fills: tuple[tuple[float, ...] | None, ...] = ()
+    normalize: Normalize | None = None
+
+    @staticmethod
+    def empty(op: ImageAugmentation, spec: Spec) -> ImageProgram:
+        """Return a program that does nothing, for the layout that an augmentation is told."""
+        return ImageProgram(spec, spec, *_split(op, spec))
+
+    @property
+    def channels(self) -> int:
+        """How many channels an image has."""
+        return self.planes * self.item
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width afterwards."""
+        if not self.passes:
+            shape = self.before.shape
+            return (shape[0], shape[1]) if self.planes == 1 else (shape[1], shape[2])
+        return int(self.passes[-1][Word.NEW_HEIGHT]), int(self.passes[-1][Word.NEW_WIDTH])
+
+    @property
+    def only_moves(self) -> bool:
+        """Whether pixels are moved and nothing else."""
+        return self.normalize is None and all(row[Word.KIND] == Kind.MAP for row in self.passes)
+
+    def extended(self, bound: Bound, number: int, column: str) -> ImageProgram | None:
+        """Return a program that performs one more augmentation; None where this cannot be."""
+        op = bound.chain.ops[number]
+        if not isinstance(op, ImageAugmentation) or self.normalize is not None:
+            return None
+        after = bound.states[number + 1][column]
+        if _split(op, self.after) != (self.planes, self.item):
+            return None
+        if type(op) in MOVES:
+            return self._with_move(bound, number, op, after)
+        if self.before.dtype.name not in ("uint8", "float32"):
+            return None
+        if isinstance(op, Normalize):
+            fits = self.before.dtype == np.uint8 or after.dtype == np.float32
+            return replace(self, after=after, normalize=op) if fits else None
+        if type(op) in CHANGES:
+            kind, fields = CHANGES[type(op)]
+            row = self._row(bound, number, kind, fields, op, after)
+            return replace(self, passes=(*self.passes, row), after=after)
+        return None
+
+    def _with_move(self, bound: Bound, number: int, op: ImageAugmentation, after: Spec) -> ImageProgram | None:
+        """Let one more augmentation move pixels; those that are neighbours share a map."""
+        kinds = [row[Word.KIND] for row in self.passes]
+        if kinds and kinds[-1] > Kind.ROTATE:
+            return None  # pixels are moved before they are changed
+        row = self._row(bound, number, *MOVES[type(op)], op, after)
+        passes, moves, fills, fill = self.passes, self.moves, self.fills, self._fill(op)
+        if kinds and kinds[-1] == Kind.MAP:
+            if None not in (fill, fills[-1]) and fill != fills[-1]:
+                return None
+            mapped, fill = passes[-1].copy(), fills[-1] if fill is None else fill
+            passes, fills, row_moves = passes[:-1], fills[:-1], (*moves[-1], row)
+            moves = moves[:-1]
+        else:
+            mapped, row_moves = row.copy(), (row,)
+            mapped[Word.APPLIED : Word.PLANES] = -1
+            mapped[[Word.KIND, Word.A, Word.B]] = Kind.MAP, len(moves), len(fills)
+        mapped[[Word.NEW_HEIGHT, Word.NEW_WIDTH]] = row[[Word.NEW_HEIGHT, Word.NEW_WIDTH]]
+        return replace(
+            self, after=after, passes=(*passes, mapped), moves=(*moves, row_moves), fills=(*fills, fill)
+        )
+
+    def _fill(self, op: ImageAugmentation) -> tuple[float, ...] | None:
+        """Return what lies outside of an image, a value for each channel; None if nothing is looked up there."""
+        fill: Fill | None = getattr(op, "filling", None)
+        if fill is None:
+            return None
+        values = fill_values(fill)
+        return values if len(values) == self.channels else values * self.channels
+
+    def _row(
+        self, bound: Bound, number: int, kind: Kind, fields: tuple[str, ...], op: ImageAugmentation, after: Spec
+    ) -> Row:
+        """Make the row of one augmentation."""
+        row = np.zeros(PASS_WORDS, np.int32)
+        record, begin = bound.dtype.fields[bound.chain.paths[number]][:2]
+        places = {name: (begin + place) // 4 for name, (_, place, *_) in record.fields.items()}
+        row[Word.P0 : Word.PLANES] = -1
+        row[Word.KIND], row[Word.APPLIED] = kind, places["applied"]
+        row[Word.P0 : Word.P0 + len(fields)] = [places[name] for name in fields]
+        row[Word.PLANES], row[Word.ITEM] = self.planes, self.item
+        row[Word.HEIGHT], row[Word.WIDTH] = op.sides(self.after)
+        row[Word.NEW_HEIGHT], row[Word.NEW_WIDTH] = op.sides(after)
+        return row
+
+    def all_passes(self) -> NDArray[np.int32]:
+        """Return all passes, of shape [passes, 16]."""
+        last = np.zeros(PASS_WORDS, np.int32)
+        last[Word.APPLIED : Word.PLANES] = -1
+        last[Word.PLANES], last[Word.ITEM] = self.planes, self.item
+        op, sides = self.normalize, self.sides
+        last[Word.HEIGHT : Word.NEW_WIDTH + 1] = (*sides, *sides)
+        last[Word.KIND] = Kind.COPY if op is None else Kind.NORMALIZE
+        if op is not None and op.to_layout not in (None, op.layout) and self.channels > 1:
+            last[Word.A] = 1 if op.layout == "NCHW" else 2
+        return np.stack([*self.passes, last])
+
+    def values(self) -> NDArray[Any]:
+        """Return the fill values, of shape [rows, channels] and the images' dtype."""
+        rows = [(0.0,) * self.channels if fill is None else fill for fill in self.fills]
+        return np.array(rows or [(0.0,) * self.channels]).astype(self.before.dtype)
+
+    def numbers(self) -> NDArray[Any]:
+        """Return what the last pass converts by: see `image_program`, there `normal`."""
+        op, channels = self.normalize, self.channels
+        if self.before.dtype == np.uint8:
+            same = np.tile(np.arange(256, dtype=np.uint8), (channels, 1))
+            return same if op is None else op.table(channels)
+        if op is None:
+            return np.zeros((channels, 2), np.float32)
+        return np.stack(op.constants(channels, np.float32), axis=1)
+
+    def line(self) -> NDArray[np.float64] | None:
+        """Return m and factor of each channel so that (x - m) * factor is what the table says of each uint8.
+
+        It is computed in float64 and rounded to float32; None if it differs for a value, however little.
+        """
+        op, values = self.normalize, np.arange(256, dtype=np.float64)
+        if op is None or self.before.dtype != np.uint8 or self.after.dtype != np.float32:
+            return None
+        mean, std = op.constants(self.channels, np.float64)
+        scale, table = 255.0 if op.scale else 1.0, op.table(self.channels)
+        for shift in (mean * scale, np.rint(mean * scale)):
+            found = ((values[None] - shift[:, None]) * (1 / (std * scale))[:, None]).astype(np.float32)
+            if found.tobytes() == table.tobytes():
+                return np.stack([shift, 1 / (std * scale)], axis=1)
+        return None
+
+
+def _split(op: ImageAugmentation, spec: Spec) -> tuple[int, int]:
+    """Return how many planes there are, and elements of an item; see `image_program`."""
+    channels = op.channels(spec)
+    return (channels, 1) if op.layout == "NCHW" else (1, channels)
