@@ -10,7 +10,8 @@ import numpy as np
 
 from headrace.augment.base import Spec
 from headrace.augment.chain import Bound, Chain
-from headrace.augment.stage import Picked, Stage, reference_stages, run_stages
+from headrace.augment.fused.compile import find_stages
+from headrace.augment.stage import Picked, Stage, run_stages
 from headrace.batch import Batch, Ragged
 from headrace.draws.draws import Draws, Samples
 from headrace.errors import SchemaError, UnknownColumnError
@@ -94,11 +95,6 @@ class Augmenter:
                     kind = columns[name].type
                     raise SchemaError(f"column `{name}` must hold numbers to be augmented, got {kind}")
         return found
-
-
-def find_stages(bound: Bound) -> tuple[Stage, ...]:
-    """Choose how a chain is performed on the CPU."""
-    return reference_stages(bound)
 
 
 def _is_array(column: Any) -> bool:

@@ -56,8 +56,6 @@ _MAP, _ROTATE, _CONTRAST, _SOLARIZE = (
 )
 _COPY, _NORMALIZE = int(Kind.COPY), int(Kind.NORMALIZE)
 
-_AS_IT_IS = np.array([0, 0, 1, 0, 0, 1, 0, 0, 1 << 30, 1 << 30], np.int32)  # a map
-
 _NUMBERS_OF_PASS, _ADDRESSES = types.int32[::1], types.Array(types.uint64, 1, "C", readonly=True)
 _CHANGER = types.Tuple((types.uint64, types.int64, types.boolean))(
     types.uint64, types.int32[:, ::1], types.int32[::1], types.int32[:, ::1], _ADDRESSES, _ADDRESSES
@@ -97,9 +95,8 @@ def image_runner(old: Any, new: Any) -> Callable[..., None]:
         for sample in range(places.size):
             begin = source + np.uint64(places[sample]) * width
             image, mapped, is_toned = change(begin, passes, records[sample], maps[sample], constants, memory)
-            row, where = passes[mapped], _AS_IT_IS
-            if row[_KIND] == _MAP:
-                where = maps[sample, row[_A]]
+            row = passes[mapped]
+            where = maps[sample, row[_A] if row[_KIND] == _MAP else maps.shape[1] - 1]
             fill = constants[_FILLS] + np.uint64(row[_B] * row[_PLANES] * row[_ITEM]) * size
             numbers = constants[_NUMBERS]
             if is_toned:

@@ -18,7 +18,7 @@ plane with items of c elements, and [c, h, w] is c planes with items of one.
 
 - `records`, int32 of shape [n, fields]: `Planned.packed`, what was drawn for each sample;
 - `maps`, int32 of shape [n, maps, 10], made from the records by `compose_maps`: neighbouring crops, flips and
-  quarter turns as one. After (y, x) lies what before lay at (y0 + y_dy * y + y_dx * x, x0 + x_dy * y + x_dx * x)
+  quarter turns as one; behind them one that moves nothing. After (y, x) lies what before lay at (y0 + y_dy * y + y_dx * x, x0 + x_dy * y + x_dx * x)
   if top <= y < bottom and left <= x < right, else the fill value. Words: y0, x0, y_dy, y_dx, x_dy, x_dx, top,
   left, bottom, right;
 - `values`, of the images' dtype, shape [rows, channels]: fill values, one for each channel;
@@ -54,6 +54,8 @@ from enum import IntEnum
 
 PASS_WORDS = 16
 MAP_WORDS = 10
+AS_IT_IS = (0, 0, 1, 0, 0, 1, 0, 0, 1 << 30, 1 << 30)
+"""The map that moves nothing."""
 
 
 class Kind(IntEnum):

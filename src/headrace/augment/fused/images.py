@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from headrace.augment.chain import Bound, Planned
 from headrace.augment.fused.image_compile import ImageProgram
-from headrace.augment.fused.image_program import MAP_WORDS, Word
+from headrace.augment.fused.image_program import AS_IT_IS, MAP_WORDS, Word
 from headrace.augment.image.base import ImageAugmentation
 from headrace.augment.stage import Allocate, Columns, Picked
 
@@ -122,7 +122,8 @@ class _Loop:
         if not source.flags.c_contiguous:
             source, places = column.copy(), np.arange(count)
         records = planned.packed
-        maps = np.empty((count, max(len(self._moves), 1), MAP_WORDS), np.int32)
+        maps = np.empty((count, len(self._moves) + 1, MAP_WORDS), np.int32)
+        maps[:, -1] = AS_IT_IS
         for number, rows in enumerate(self._moves):
             self._compose(rows, records, number, maps)
         memory = np.empty(int(self._ends[-1]) + _LINE, np.uint8)

@@ -15,7 +15,8 @@ from headrace.copying import move_row, pointer
 _CROP, _FLIP_X, _FLIP_Y, _TURN = int(Kind.CROP), int(Kind.FLIP_X), int(Kind.FLIP_Y), int(Kind.TURN)
 _KIND, _P0, _P1 = int(Word.KIND), int(Word.P0), int(Word.P1)
 _HEIGHT, _WIDTH = int(Word.HEIGHT), int(Word.WIDTH)
-_NEW_HEIGHT, _NEW_WIDTH, _ITEM = int(Word.NEW_HEIGHT), int(Word.NEW_WIDTH), int(Word.ITEM)
+_NEW_HEIGHT, _NEW_WIDTH = int(Word.NEW_HEIGHT), int(Word.NEW_WIDTH)
+_PLANES, _ITEM = int(Word.PLANES), int(Word.ITEM)
 
 _MAPPER = types.uint64(
     types.uint64, types.uint64, types.int64, types.int64, types.int32[::1], types.int32[::1], types.uint64
