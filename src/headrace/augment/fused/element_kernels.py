@@ -1,0 +1,87 @@
+"""Compiled changes that need no more than an element's place: erased rectangles and noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import carray, njit, types
+
+from headrace.augment.fused.image_program import Word
+from headrace.copying import pointer
+from headrace.draws.kernels import philox_block
+from headrace.draws.number_kernels import quantile_of
+from headrace.draws.tables import SIDE
+
+_P0, _P1, _P2, _P3 = int(Word.P0), int(Word.P1), int(Word.P2), int(Word.P3)
+_A, _B = int(Word.A), int(Word.B)
+_PLANES, _ITEM = int(Word.PLANES), int(Word.ITEM)
+_HEIGHT, _WIDTH = int(Word.NEW_HEIGHT), int(Word.NEW_WIDTH)
+
+_MASK, _HALF = np.uint64(0xFFFFFFFF), np.float32(0.5)
+_ROWS = 2 * SIDE
+
+
+@cache
+def eraser(kind: Any) -> Callable[..., None]:
+    """Compile what fills rectangles of an image of elements of a kind."""
+
+    @njit(
+        types.void(types.int32[::1], types.int32[::1], types.uint64, types.uint64),
+        nogil=True,
+        cache=True,
+        boundscheck=False,
+    )
+    def erase(row: Any, record: Any, image: Any, fill: Any) -> None:
+        values, target = pointer(fill, kind), pointer(image, kind)
+        planes, item = np.int64(row[_PLANES]), np.int64(row[_ITEM])
+        height, width = np.int64(row[_HEIGHT]), np.int64(row[_WIDTH])
+        for hole in range(row[_B]):
+            top, left = record[row[_P0] + hole], record[row[_P1] + hole]
+            bottom, right = top + record[row[_P2] + hole], left + record[row[_P3] + hole]
+            for plane in range(planes):
+                for y in range(max(top, 0), min(bottom, height)):
+                    begin = (plane * height + y) * width
+                    for x in range(max(left, 0), min(right, width)):
+                        for part in range(item):
+                            target[(begin + x) * item + part] = values[plane + part]
+
+    return erase
+
+
+@cache
+def noise_adder(kind: Any) -> Callable[..., None]:
+    """Compile what adds normal noise to an image of elements of a kind."""
+    is_uint8 = kind == types.uint8
+    most, scale = np.float32(255 if is_uint8 else 1), np.float32(255 if is_uint8 else 1)
+
+    @njit(
+        types.void(
+            types.int32[::1], types.int32[::1], types.uint64, types.uint64, types.uint64, types.uint64
+        ),
+        nogil=True,
+        cache=True,
+        boundscheck=False,
+    )
+    def add_noise(row: Any, record: Any, image: Any, key: Any, identity: Any, normal: Any) -> None:
+        values, who = pointer(image, kind), pointer(identity, types.uint32)
+        table = carray(pointer(normal, types.float32), (_ROWS, 2))
+        key_0, key_1 = (key & _MASK) ^ np.uint64(who[0]), (key >> np.uint64(32)) ^ np.uint64(who[1])
+        mean, sigma = np.int32(row[_A]).view(np.float32), np.int32(record[row[_P0]]).view(np.float32) * scale
+        count = np.int64(row[_PLANES]) * row[_ITEM] * row[_HEIGHT] * row[_WIDTH]
+        is_clipped = is_uint8 or row[_B] != 0
+        for begin in range(0, count, 4):
+            words = philox_block(
+                key_0, key_1, np.uint64(begin // 4), np.uint64(who[2]), np.uint64(who[3]), np.uint64(who[4])
+            )
+            for place in range(min(count - begin, 4)):
+                total = np.float32(values[begin + place]) + (
+                    mean + quantile_of(np.uint32(words[place]), table) * sigma
+                )
+                if is_clipped:
+                    total = most if total > most else (np.float32(0) if total < 0 else total)
+                values[begin + place] = np.floor(total + _HALF) if is_uint8 else total
+
+    return add_noise
