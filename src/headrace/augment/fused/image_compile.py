@@ -102,7 +102,9 @@ class ImageProgram:
             return replace(self, passes=(*self.passes, row), after=after)
         return None
 
-    def _with_move(self, bound: Bound, number: int, op: ImageAugmentation, after: Spec) -> ImageProgram | None:
+    def _with_move(
+        self, bound: Bound, number: int, op: ImageAugmentation, after: Spec
+    ) -> ImageProgram | None:
         """Let one more augmentation move pixels; those that are neighbours share a map."""
         kinds = [row[Word.KIND] for row in self.passes]
         if kinds and kinds[-1] > Kind.ROTATE:
@@ -133,7 +135,13 @@ class ImageProgram:
         return values if len(values) == self.channels else values * self.channels
 
     def _row(
-        self, bound: Bound, number: int, kind: Kind, fields: tuple[str, ...], op: ImageAugmentation, after: Spec
+        self,
+        bound: Bound,
+        number: int,
+        kind: Kind,
+        fields: tuple[str, ...],
+        op: ImageAugmentation,
+        after: Spec,
     ) -> Row:
         """Make the row of one augmentation."""
         row = np.zeros(PASS_WORDS, np.int32)

@@ -22,9 +22,7 @@ _NEAREST, _ANTIALIAS = int(Sampling.NEAREST), int(Sampling.ANTIALIAS)
 
 _HALF = np.int32(1 << (WEIGHT_BITS - 1))
 
-_FILTER = types.void(
-    types.uint64, types.uint64, types.uint64, types.uint64, types.int64, types.int64
-)
+_FILTER = types.void(types.uint64, types.uint64, types.uint64, types.uint64, types.int64, types.int64)
 _RESIZER = types.void(types.int32[::1], types.int32[::1], types.uint64, types.uint64, types.uint64)
 
 
@@ -166,7 +164,11 @@ def _column_filter(kind: Any) -> Callable[..., None]:
 
     @njit(_FILTER, nogil=True, cache=True, boundscheck=False)
     def filter_columns(begin: Any, target: Any, weights: Any, sums: Any, count: Any, width: Any) -> None:
-        pixel, total, step = (sums - weights) // np.uint64(count), pointer(sums, number), np.uint64(width) * size
+        pixel, total, step = (
+            (sums - weights) // np.uint64(count),
+            pointer(sums, number),
+            np.uint64(width) * size,
+        )
         for _ in range(count):
             own, where = pointer(weights + np.uint64(16), number), pointer(weights, types.int64)
             for x in range(width):
