@@ -8,7 +8,7 @@ import array_api_strict
 import numpy as np
 import pytest
 from draw_checks import known_answers, slow_philox
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.draws import Draws, Samples, philox4x32
@@ -16,6 +16,9 @@ from headrace.draws.draws import draw_words, reference_words
 from headrace.errors import OptionError
 
 LIBRARIES = pytest.mark.parametrize("xp", [np, array_api_strict], ids=["numpy", "strict"])
+SOME = settings(
+    deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 WORD = st.integers(0, 2**32 - 1)
 
 
@@ -39,6 +42,7 @@ def test_philox_gives_the_published_answers(xp: Any) -> None:
     assert np.asarray(words).tolist() == [row[3] for row in vectors]
 
 
+@SOME
 @given(st.lists(WORD, min_size=4, max_size=4), st.lists(WORD, min_size=2, max_size=2))
 def test_philox_equals_the_oracle(counter: list[int], key: list[int]) -> None:
     """Any counter and key, under NumPy and under a library that has nothing but the array API."""
@@ -74,6 +78,7 @@ def test_other_shapes_and_dtypes_are_refused(counter: Any, key: Any) -> None:
         philox4x32(counter, key)
 
 
+@SOME
 @given(
     st.integers(0, 2**70),
     st.integers(0, 2**26),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.augment.base import Augmentation, Mixing, Noise, Spec
+    from headrace.augment.custom import Lambda, LambdaDraws
     from headrace.augment.image.color import Grayscale, Saturation
     from headrace.augment.image.crop import CenterCrop, RandomCrop
     from headrace.augment.image.discrete import Invert, Posterize, Solarize
@@ -21,14 +22,22 @@ if TYPE_CHECKING:
     from headrace.augment.image.resize import RandomResizedCrop, Resize
     from headrace.augment.image.rotate import Rot90, Rotate
     from headrace.augment.image.tone import Brightness, Contrast, Gamma
+    from headrace.augment.mixing.cutmix import CutMix
+    from headrace.augment.mixing.mixup import MixUp
     from headrace.augment.series.mask import FrequencyMask, TimeMask
     from headrace.augment.series.noise import Jitter, Scaling
     from headrace.augment.series.order import Permutation, Reverse, Shift
     from headrace.augment.series.warp import TimeWarp, WindowSlice
+    from headrace.augment.tabular.noise import FeatureDropout, GaussianJitter
+    from headrace.augment.tabular.swap import SwapNoise
+    from headrace.augment.tokens.change import TokenDropout, TokenReplace
+    from headrace.augment.tokens.mask import MaskTokens
+    from headrace.augment.tokens.window import RandomWindow
 
 # Where each public name lives; names load when they are first used.
 _MODULES = {
     "base": ("Augmentation", "Mixing", "Noise", "Spec"),
+    "custom": ("Lambda", "LambdaDraws"),
     "image.color": ("Grayscale", "Saturation"),
     "image.crop": ("CenterCrop", "RandomCrop"),
     "image.discrete": ("Invert", "Posterize", "Solarize"),
@@ -39,10 +48,17 @@ _MODULES = {
     "image.resize": ("RandomResizedCrop", "Resize"),
     "image.rotate": ("Rot90", "Rotate"),
     "image.tone": ("Brightness", "Contrast", "Gamma"),
+    "mixing.cutmix": ("CutMix",),
+    "mixing.mixup": ("MixUp",),
     "series.mask": ("FrequencyMask", "TimeMask"),
     "series.noise": ("Jitter", "Scaling"),
     "series.order": ("Permutation", "Reverse", "Shift"),
     "series.warp": ("TimeWarp", "WindowSlice"),
+    "tabular.noise": ("FeatureDropout", "GaussianJitter"),
+    "tabular.swap": ("SwapNoise",),
+    "tokens.change": ("TokenDropout", "TokenReplace"),
+    "tokens.mask": ("MaskTokens",),
+    "tokens.window": ("RandomWindow",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -51,14 +67,21 @@ __all__ = [
     "Brightness",
     "CenterCrop",
     "Contrast",
+    "CutMix",
     "Cutout",
+    "FeatureDropout",
     "FrequencyMask",
     "Gamma",
+    "GaussianJitter",
     "GaussianNoise",
     "Grayscale",
     "HorizontalFlip",
     "Invert",
     "Jitter",
+    "Lambda",
+    "LambdaDraws",
+    "MaskTokens",
+    "MixUp",
     "Mixing",
     "Noise",
     "Normalize",
@@ -67,6 +90,7 @@ __all__ = [
     "RandomCrop",
     "RandomErasing",
     "RandomResizedCrop",
+    "RandomWindow",
     "Resize",
     "Reverse",
     "Rot90",
@@ -76,8 +100,11 @@ __all__ = [
     "Shift",
     "Solarize",
     "Spec",
+    "SwapNoise",
     "TimeMask",
     "TimeWarp",
+    "TokenDropout",
+    "TokenReplace",
     "VerticalFlip",
     "WindowSlice",
 ]

@@ -69,11 +69,24 @@ def bernoulli(words: Array, p: float | Array) -> Array:
     """
     xp = words.__array_namespace__()
     if isinstance(p, (int, float)):
-        if not 0 <= p <= 1:
-            raise OptionError(f"`p` must be a probability, from 0 to 1, not {p!r}")
-        return xp.astype(words, xp.uint64) < math.floor(p * 2**32)
+        return xp.astype(words, xp.uint64) < threshold(p)
     limits = xp.astype(xp.floor(xp.astype(p, xp.float64) * 2.0**32), xp.uint64)
     return xp.astype(words, xp.uint64) < limits
+
+
+def threshold(p: float) -> int:
+    """Return floor(p * 2^32), of which all words are below for p = 1.
+
+    Raises:
+        OptionError: `p` is no probability.
+
+    Example:
+        >>> threshold(0.25)
+        1073741824
+    """
+    if not 0 <= p <= 1:
+        raise OptionError(f"`p` must be a probability, from 0 to 1, not {p!r}")
+    return math.floor(p * 2**32)
 
 
 def permutation(words: Array) -> Array:

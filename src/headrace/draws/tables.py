@@ -4,9 +4,10 @@ Those round the same way on every processor, which logarithms and powers of a ma
 table has the same bits everywhere, and with it every draw that is read from one.
 
 A quantile table turns a word of 32 bits into a number. The lower half of the words is the lower side, the
-upper half the upper one, mirrored. On each side m, from 0 to 2^31 - 1, counts from the far end of the tail to the
-median, and stands for the tail probability (m + 1/2) / 2^32. The values of m between two powers of two form a
-row of 128 cells, so that the tails are as fine as the middle. Within a cell the quantile is a straight line.
+upper half the upper one, mirrored. On each side m, from 0 to 2^31 - 1, counts from the far end of the tail
+to the median, and stands for the tail probability (m + 1/2) / 2^32. The values of m between two powers of two
+form a row of 128 cells, so that the tails are as fine as the middle. Within a cell the quantile is a straight
+line.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Augmentations that mix a sample with a partner, labels too."""

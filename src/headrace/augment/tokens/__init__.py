@@ -1,0 +1,1 @@
+"""Augmentations of token ids, padded or ragged."""
