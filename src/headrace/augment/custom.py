@@ -180,7 +180,7 @@ class Lambda(Augmentation):
         self, xp: Any, name: str, column: Any, columns: Mapping[str, Any], params: Mapping[str, Any]
     ) -> Any:
         """Check one column that was returned, and leave the samples alone that the gate does."""
-        samples = len(params["applied"])
+        samples = params["applied"].shape[0]
         spec = self.returns.get(name) or (Spec.of(columns[name]) if name in columns else None)
         if spec is None:
             raise PrepareError(
