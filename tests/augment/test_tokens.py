@@ -342,6 +342,7 @@ IDS = np.ones((2, 5), np.int32)
 UNFIT: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (TokenReplace("ids", vocab_size=9), {"ids": IDS.astype(np.float32)}, SchemaError, "whole numbers"),
     (TokenReplace("ids", vocab_size=9), {"ids": IDS[:, 0]}, SchemaError, "whole numbers"),
+    (RandomWindow("ids", size=2, pad_id=0), {"ids": IDS[:, :0]}, SchemaError, "T at least 1"),
     (
         TokenReplace("ids", vocab_size=300),
         {"ids": IDS.astype(np.uint8)},

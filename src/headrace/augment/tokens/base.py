@@ -68,8 +68,9 @@ class TokenAugmentation(Augmentation):
         first = specs[self.ids]
         for column in self.columns:
             spec = specs[column]
-            needed = "whole numbers of shape [n, T] or ragged ones"
-            if spec.dtype.kind not in "iu" or len(spec.shape) != (0 if spec.is_ragged else 1):
+            needed = "whole numbers, ragged or of shape [n, T] with T at least 1"
+            axes = 0 if spec.is_ragged else 1
+            if spec.dtype.kind not in "iu" or len(spec.shape) != axes or 0 in spec.shape:
                 raise self.refuse(column, spec, needed)
             if (spec.is_ragged, spec.shape) != (first.is_ragged, first.shape):
                 raise self.refuse(column, spec, f"as many places as `{self.ids}` ({first})")
