@@ -144,7 +144,7 @@ class Gamma(PointAugmentation):
     """Raise brightness to a power: 0..1 to x^gamma; parity A for uint8, B for floats.
 
     Gammas are drawn from 256 that lie evenly in the range. Floats are clipped to 0..1 and read from a table
-    of 1,024 straight pieces over sqrt(x), within 4e-6 of the power for gammas from 0.5 to 2.
+    of 1,024 straight pieces over sqrt(x), within 2e-5 of the power for gammas from 0.5 to 2.
 
     Attributes:
         gamma: A range (low, high) within 0.1..10, or one number; (0.8, 1.2) as in albumentations'
