@@ -245,7 +245,7 @@ def test_several_fill_values_erase_their_channels() -> None:
 @pytest.mark.parametrize("out", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_normalize(dtype, out, layout, to_layout) -> None:
-    """(x - mean) / std for each channel, rounded once for bytes, with the dtype and layout that are asked for."""
+    """(x - mean) / std by channel, rounded once for bytes, in the dtype and layout that are asked for."""
     column, mean, std = loops.pixels(dtype, (3, 2, 5, 3)), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     expected = np.zeros(column.shape, out)
     kind = np.float64 if dtype in ("uint8", "float64") else np.float32

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.augment.base import Field
+from headrace.augment.base import Field, Parity
 from headrace.augment.image.base import PointAugmentation, Specs
 from headrace.augment.image.checks import Pair
 from headrace.augment.image.pixels import blend, gray_of
@@ -69,6 +69,7 @@ class Grayscale(PointAugmentation):
 
     p: float = field(default=0.1, kw_only=True)
 
+    parity: ClassVar[Parity] = "B"
     channel_counts: ClassVar[tuple[int, ...]] = (3,)
 
     @property

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.augment.base import Field
+from headrace.augment.base import Field, Parity
 from headrace.augment.image.base import PointAugmentation, Specs, per_sample
 from headrace.augment.image.checks import Pair, read_range
 from headrace.augment.image.pixels import HALF, ONE, is_uint8, working_dtype
@@ -34,6 +34,8 @@ class Invert(PointAugmentation):
     """
 
     p: float = field(default=0.5, kw_only=True)
+
+    parity: ClassVar[Parity] = "B"
 
     @property
     def fields(self) -> Sequence[Field]:
@@ -78,6 +80,8 @@ class Posterize(PointAugmentation):
 
     bits: int | tuple[int, int]
     p: float = field(default=0.5, kw_only=True)
+
+    parity: ClassVar[Parity] = "B"
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -146,6 +150,8 @@ class Solarize(PointAugmentation):
 
     threshold: Pair = 0.5
     p: float = field(default=0.5, kw_only=True)
+
+    parity: ClassVar[Parity] = "B"
 
     @property
     def bounds(self) -> tuple[int, int]:

@@ -201,8 +201,7 @@ class Cutout(_Erase):
 
 def _is_within(xp: Any, start: Any, length: Any, side: int) -> Any:
     """Tell which places along a side lie within each stretch: of shape [n, stretches, side]."""
-    start, length = (
-        xp.reshape(xp.astype(each, xp.int64), (each.shape[0], -1, 1)) for each in (start, length)
-    )
+    shape = (*start.shape, 1) if start.ndim == 2 else (*start.shape, 1, 1)
+    start, length = (xp.reshape(xp.astype(each, xp.int64), shape) for each in (start, length))
     places = xp.arange(side, dtype=xp.int64)[None, None, :]
     return (places >= start) & (places < start + length)

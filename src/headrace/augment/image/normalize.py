@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.augment.base import Field, Noise, Spec
+from headrace.augment.base import Field, Noise, Parity, Spec
 from headrace.augment.image.base import Columns, ImageAugmentation, ImageLayout, Specs
 from headrace.augment.image.checks import fill_values, is_number
 from headrace.augment.image.pixels import is_uint8, working_dtype
@@ -49,6 +49,8 @@ class Normalize(ImageAugmentation):
     dtype: FloatName = "float32"
     scale: bool = True
     to_layout: ImageLayout | None = None
+
+    parity: ClassVar[Parity] = "B"
 
     @property
     def fields(self) -> Sequence[Field]:

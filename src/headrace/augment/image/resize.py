@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from numpy.typing import NDArray
 
-from headrace.augment.base import Field, Noise
+from headrace.augment.base import Field, Noise, Parity
 from headrace.augment.image.base import Columns, GeometricAugmentation, Specs
 from headrace.augment.image.checks import read_size
 from headrace.augment.image.resample import Windows, resample
@@ -23,6 +23,8 @@ _NAMES = ("top", "left", "height", "width")
 @dataclass(frozen=True)
 class ResamplingAugmentation(GeometricAugmentation):
     """An augmentation that makes new pixels from several old ones, or takes the nearest."""
+
+    parity: ClassVar[Parity] = "B"
 
     @property
     def modes(self) -> tuple[str, ...]:

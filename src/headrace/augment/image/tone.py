@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.augment.base import Field
+from headrace.augment.base import Field, Parity
 from headrace.augment.image.base import PointAugmentation, Specs, per_sample
 from headrace.augment.image.checks import Pair, is_number, read_range
 from headrace.augment.image.pixels import ONE, blend, clip_floats, is_uint8, mean_of_gray, working_dtype
@@ -31,6 +31,8 @@ GAMMA_CELLS = 1024
 @dataclass(frozen=True)
 class BlendAugmentation(PointAugmentation):
     """Blends an image with another one by a factor, drawn uniformly in steps of 2^-16."""
+
+    parity: ClassVar[Parity] = "B"
 
     @property
     @abstractmethod
@@ -159,6 +161,8 @@ class Gamma(PointAugmentation):
     """
 
     gamma: Pair = (0.8, 1.2)
+
+    parity: ClassVar[Parity] = "B"
 
     @property
     def bounds(self) -> tuple[float, float]:
