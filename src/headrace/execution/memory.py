@@ -35,6 +35,7 @@ class BatchMemory:
     """
 
     smallest = 1 << 15  # bytes; smaller batches are left to NumPy
+    most_blocks = 256  # of one arena
 
     def __init__(self) -> None:
         """Begin without memory."""
@@ -104,7 +105,7 @@ class BatchMemory:
         return np.empty(count, np.uint8)
 
     def _grow(self, size: int, free: list[memoryview]) -> None:
-        count = max(_ARENA_BYTES // size, 1)
+        count = min(max(_ARENA_BYTES // size, 1), self.most_blocks)
         arena: Any = self.new_bytes(count * size + _ALIGNMENT)
         begin = -arena.ctypes.data % _ALIGNMENT
         begins = range(begin, begin + count * size, size)

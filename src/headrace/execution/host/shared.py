@@ -43,6 +43,7 @@ class SharedBatchMemory(BatchMemory):
     """
 
     smallest = 1
+    most_blocks = 16
 
     def __init__(self) -> None:
         """Begin without memory."""
