@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from headrace.batch import Batch
 from headrace.devices import find_delivery
@@ -18,37 +18,22 @@ from headrace.execution.cached import CachedRecipe
 from headrace.execution.delivery import Delivery
 from headrace.execution.executors import default_threads
 from headrace.execution.explain import Explanation, explain
+from headrace.execution.following import Follower
 from headrace.execution.host.job import Job
 from headrace.execution.host.process import ProcessHost
 from headrace.execution.memory import BatchMemory
 from headrace.execution.options import LoaderOptions
+from headrace.execution.peek import Peek, peek
 from headrace.execution.recipe import Recipe
-from headrace.execution.state import STATE_VERSION, read_state
+from headrace.execution.state import identify, read_state
 from headrace.execution.stats import Stats, measured
 from headrace.execution.stream import stream
 from headrace.execution.workshop import StreamOptions, Workshop
-from headrace.planning.order import ORDER_VERSION
 from headrace.planning.plan import Plan
 from headrace.planning.world import World
 
 # What a copy of a loader does without: what runs, and what it finds by itself.
 _LEFT_BEHIND = ("_iterators", "_owner", "_follower", "_stats", "_memory", "_delivery", "_world", "_host")
-
-
-class Follower(Protocol):
-    """Copies of a loader in worker processes: told where to begin, asked how far they came."""
-
-    def move(self, epoch: int, cursor: int) -> None:
-        """Tell the workers where their next pass begins."""
-        ...
-
-    def reached(self) -> int | None:
-        """Return the epoch that the workers have come to, or None if they finished none."""
-        ...
-
-    def start_under_way(self) -> tuple[int, int] | None:
-        """Return where a pass began that workers have not read to its end."""
-        ...
 
 
 class Loader:
@@ -145,6 +130,24 @@ class Loader:
         chosen = self._plan.at(0).batch(step, self._world, partner)
         batch = build_batch(self._recipe, chosen, self._delivery.augmenter())
         return self._delivery.one(batch, chosen.epoch, step)
+
+    def peek(self, sample_id: int, epoch: int | None = None, repeat: int = 0) -> Peek:
+        """Render one sample alone, as its batch holds it, with every parameter that was drawn for it.
+
+        Mixing, draws for whole batches and repeats first look for the sample's place in the epoch.
+
+        Args:
+            sample_id: Which sample.
+            epoch: In which epoch, by default the current one.
+            repeat: Which delivery of a sample that the epoch repeats, from 0 on.
+
+        Raises:
+            UnknownSampleError: The epoch does not deliver that sample so often.
+        """
+        self._check_open()
+        epoch = self.epoch if epoch is None else check_whole("epoch", epoch, least=0)
+        plan = replace(self._plan, epoch=epoch, cursor=0)
+        return peek(self._recipe, plan, self._world, sample_id, repeat)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position after the last delivered batch: plain JSON types, equal on all ranks.
@@ -304,15 +307,7 @@ class Loader:
     @cached_property
     def _identity(self) -> dict[str, Any]:
         """What a state must agree with."""
-        return {
-            "version": STATE_VERSION,
-            "order_version": ORDER_VERSION,
-            "data": self._plan.manifest.fingerprint,
-            "selection": self._plan.selection.fingerprint,
-            "recipe": self._recipe.fingerprint,
-            "seed": self._plan.seed,
-            "shuffle": self._plan.order.name,
-        }
+        return identify(self._plan, self._recipe.fingerprint)
 
     @cached_property
     def _delivery(self) -> Delivery:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from headrace.augment.base import Spec
-from headrace.augment.chain import Bound, Chain
+from headrace.augment.chain import Bound, Chain, Planned
 from headrace.augment.fused.compile import find_stages
 from headrace.augment.stage import Picked, Stage, run_stages
 from headrace.batch import Batch, Ragged
@@ -81,6 +81,10 @@ class Augmenter:
         planned = compiled.bound.plan(draws, samples)
         changed = run_stages(compiled.bound, compiled.stages, columns, planned, self._memory.allocate, others)
         return replace(batch, columns=changed)
+
+    def planned(self, batch: Batch, draws: Draws, samples: Samples) -> Planned:
+        """Return what is drawn for the samples of a batch."""
+        return self.compiled(self._arrays(batch.columns)).bound.plan(draws, samples)
 
     def _arrays(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """Turn the columns that are needed into arrays, where they are still in Arrow."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.errors import StateError
+from headrace.planning.order import ORDER_VERSION
+from headrace.planning.plan import Plan
 
 STATE_VERSION = 1
 
@@ -19,6 +21,19 @@ FIXED_PARTS = {
     "seed": "the seed",
     "shuffle": "the shuffle",
 }
+
+
+def identify(plan: Plan, recipe: str) -> dict[str, Any]:
+    """Return the fixed parts of a state: those of a plan, and the recipe's fingerprint."""
+    return {
+        "version": STATE_VERSION,
+        "order_version": ORDER_VERSION,
+        "data": plan.manifest.fingerprint,
+        "selection": plan.selection.fingerprint,
+        "recipe": recipe,
+        "seed": plan.seed,
+        "shuffle": plan.order.name,
+    }
 
 
 def read_state(state: Mapping[str, Any], identity: Mapping[str, Any], count: int) -> tuple[int, int]:

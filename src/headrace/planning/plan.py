@@ -292,14 +292,15 @@ class Plan:
         first = self.cut(world).bounds(step)[0]
         if self._repeats.are_none(self._own_order):
             return Samples(ids, None, first)
-        repeats = self._repeats_at(self._positions(range(step, step + 1), world)[0])
+        repeats = self.repeats_at(self._positions(range(step, step + 1), world)[0])
         if repeats is None or len(repeats) == len(ids):
             return Samples(ids, repeats, first)
         # A sample that cannot be read is lost wherever it is repeated.
         is_there = np.isin(self.samples_of(range(step, step + 1), world).ids, ids)
         return Samples(ids, repeats[is_there], first)
 
-    def _repeats_at(self, positions: Ids) -> Ids | None:
+    def repeats_at(self, positions: Ids) -> Ids | None:
+        """Return the how-manieth time its sample is delivered at each position; None if each comes once."""
         order = self.order
         if not isinstance(order, PartnerOrder):
             return self._repeats.of(order, positions)
