@@ -93,6 +93,14 @@ def change_table(row: Any, record: Any, table: Any, gray: Any, gammas: Any) -> N
                 tone[place] = np.uint8(255) - tone[place]
 
 
+@njit("void(uint64)", nogil=True, cache=True)
+def clear_table(table: Any) -> None:
+    """Make the table of 256 uint8 at an address one that changes nothing."""
+    tone = pointer(table, types.uint8)
+    for value in range(256):
+        tone[value] = np.uint8(value)
+
+
 @njit("void(uint64, uint64, int64)", nogil=True, cache=True)
 def apply_table(image: Any, table: Any, count: Any) -> None:
     """Send so many uint8 values through a table, in place."""

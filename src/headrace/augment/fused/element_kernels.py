@@ -38,7 +38,7 @@ def eraser(kind: Any) -> Callable[..., None]:
         values, target = pointer(fill, kind), pointer(image, kind)
         planes, item = np.int64(row[_PLANES]), np.int64(row[_ITEM])
         height, width = np.int64(row[_HEIGHT]), np.int64(row[_WIDTH])
-        for hole in range(row[_B]):
+        for hole in range(row[_A]):
             top, left = record[row[_P0] + hole], record[row[_P1] + hole]
             bottom, right = top + record[row[_P2] + hole], left + record[row[_P3] + hole]
             for plane in range(planes):

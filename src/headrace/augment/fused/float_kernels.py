@@ -35,7 +35,7 @@ def _gray(red: Any, green: Any, blue: Any) -> Any:
 
 
 @njit("float32(int32[::1], uint64)", nogil=True, cache=True)
-def mean_gray(row: Any, image: Any) -> Any:
+def _mean_gray(row: Any, image: Any) -> Any:
     """Return how bright a float32 image is."""
     channels, count, apart, step = channel_places(row)
     source, total = pointer(image, types.float32), np.int64(0)
@@ -47,6 +47,16 @@ def mean_gray(row: Any, image: Any) -> Any:
         above = gray if gray > 0 else np.float32(0)
         total += np.int64((above if above < 1 else np.float32(1)) * _MEAN_ONE)
     return np.float32(np.float64(total) / np.float64(count << MEAN_BITS))
+
+
+@njit(types.float32(types.float32, types.CPointer(types.float32)), nogil=True, cache=True, inline="always")
+def _raise(value: Any, curve: Any) -> Any:
+    value = _clip(value)
+    if np.isnan(value):
+        return value
+    cells = np.sqrt(value) * np.float32(GAMMA_CELLS)
+    cell = min(np.int64(cells), np.int64(GAMMA_CELLS - 1))
+    return curve[cell] + (curve[cell + 1] - curve[cell]) * (cells - np.float32(cell))
 
 
 @njit("void(int32[::1], int32[::1], uint64, uint64)", nogil=True, cache=True)
@@ -89,16 +99,6 @@ def change_floats(row: Any, record: Any, image: Any, curves: Any) -> None:
         for place in range(count):
             if values[place] >= least:
                 values[place] = _ONE - values[place]
-
-
-@njit("float32(float32, CPointer(float32))", nogil=True, cache=True, inline="always")
-def _raise(value: Any, curve: Any) -> Any:
-    value = _clip(value)
-    if np.isnan(value):
-        return value
-    cells = np.sqrt(value) * np.float32(GAMMA_CELLS)
-    cell = min(np.int64(cells), np.int64(GAMMA_CELLS - 1))
-    return curve[cell] + (curve[cell + 1] - curve[cell]) * (cells - np.float32(cell))
 
 
 @njit("void(int32[::1], int32[::1], uint64)", nogil=True, cache=True)

@@ -10,13 +10,19 @@ from numpy.typing import NDArray
 
 from headrace.augment.base import Augmentation, Spec
 from headrace.augment.chain import Bound
-from headrace.augment.fused.image_program import PASS_WORDS, Kind, Word
+from headrace.augment.fused.image_program import PASS_WORDS, Kind, Sampling, Word
 from headrace.augment.image.base import ImageAugmentation
 from headrace.augment.image.checks import Fill, fill_values
 from headrace.augment.image.crop import CenterCrop, RandomCrop
 from headrace.augment.image.flip import HorizontalFlip, VerticalFlip
 from headrace.augment.image.normalize import Normalize
-from headrace.augment.image.tone import Brightness
+from headrace.augment.image.color import Grayscale, Saturation
+from headrace.augment.image.discrete import Invert, Posterize, Solarize
+from headrace.augment.image.erase import Cutout, RandomErasing
+from headrace.augment.image.noise import GaussianNoise
+from headrace.augment.image.resize import RandomResizedCrop, ResamplingAugmentation, Resize
+from headrace.augment.image.rotate import Rot90, Rotate
+from headrace.augment.image.tone import Brightness, Contrast, Gamma, byte_gammas, float_gammas
 
 Row = NDArray[np.int32]
 
@@ -25,11 +31,30 @@ MOVES: dict[type[Augmentation], tuple[Kind, tuple[str, ...]]] = {
     CenterCrop: (Kind.CROP, ("top", "left")),
     HorizontalFlip: (Kind.FLIP_X, ("flip",)),
     VerticalFlip: (Kind.FLIP_Y, ("flip",)),
+    Rot90: (Kind.TURN, ("k",)),
 }
 """Augmentations that move whole pixels, and the fields that say how."""
 
+_WINDOW = ("top", "left", "height", "width")
+RESAMPLINGS: dict[type[Augmentation], tuple[Kind, tuple[str, ...]]] = {
+    Resize: (Kind.RESIZE, _WINDOW),
+    RandomResizedCrop: (Kind.RESIZE, _WINDOW),
+    Rotate: (Kind.ROTATE, ("cos", "sin")),
+}
+"""Augmentations that make new pixels of several old ones."""
+
 CHANGES: dict[type[Augmentation], tuple[Kind, tuple[str, ...]]] = {
     Brightness: (Kind.BRIGHTNESS, ("factor",)),
+    Contrast: (Kind.CONTRAST, ("factor",)),
+    Saturation: (Kind.SATURATION, ("factor",)),
+    Gamma: (Kind.GAMMA, ("step",)),
+    Invert: (Kind.INVERT, ("on",)),
+    Posterize: (Kind.POSTERIZE, ("bits",)),
+    Solarize: (Kind.SOLARIZE, ("threshold",)),
+    Grayscale: (Kind.GRAYSCALE, ("on",)),
+    RandomErasing: (Kind.ERASE, _WINDOW),
+    Cutout: (Kind.ERASE, _WINDOW),
+    GaussianNoise: (Kind.NOISE, ("sigma",)),
 }
 """Augmentations that change pixels where they are."""
 
@@ -46,6 +71,7 @@ class ImageProgram:
         passes: All passes but the last, which is NORMALIZE or COPY.
         moves: For each map, the rows that it is composed of.
         fills: Rows of `values`, as tuples of one value for each channel.
+        tables: What passes name by `c`: tables of gamma, and of noise the augmentation's number and the column.
         normalize: The augmentation that comes last.
     """
 
@@ -56,6 +82,7 @@ class ImageProgram:
     passes: tuple[Row, ...] = ()
     moves: tuple[tuple[Row, ...], ...] = ()
     fills: tuple[tuple[float, ...] | None, ...] = ()
+    tables: tuple[NDArray[Any] | tuple[int, str], ...] = ()
     normalize: Normalize | None = None
 
     @staticmethod
@@ -96,15 +123,49 @@ class ImageProgram:
         if isinstance(op, Normalize):
             fits = self.before.dtype == np.uint8 or after.dtype == np.float32
             return replace(self, after=after, normalize=op) if fits else None
+        if type(op) in RESAMPLINGS:
+            return self._with_resampling(bound, number, column)
         if type(op) in CHANGES:
-            kind, fields = CHANGES[type(op)]
-            row = self._row(bound, number, kind, fields, op, after)
-            return replace(self, passes=(*self.passes, row), after=after)
+            return self._with_change(bound, number, column)
         return None
 
-    def _with_move(
-        self, bound: Bound, number: int, op: ImageAugmentation, after: Spec
-    ) -> ImageProgram | None:
+    def _with_resampling(self, bound: Bound, number: int, column: str) -> ImageProgram | None:
+        """Let one augmentation make new pixels: nothing but a map may come before."""
+        op, after = bound.chain.ops[number], bound.states[number + 1][column]
+        if any(row[Word.KIND] != Kind.MAP for row in self.passes) or len(self.passes) > 1:
+            return None
+        assert isinstance(op, ResamplingAugmentation)
+        row = self._row(bound, number, *RESAMPLINGS[type(op)], op, after)
+        is_smooth = isinstance(op, (Resize, RandomResizedCrop)) and op.antialias
+        row[Word.A] = Sampling.ANTIALIAS if is_smooth else Sampling.LINEAR
+        if op.moves(column):
+            row[Word.A] = Sampling.NEAREST
+        if not isinstance(op, Rotate):
+            row[Word.APPLIED] = -1  # what is not applied has a window of its own
+            return replace(self, passes=(*self.passes, row), after=after)
+        row[Word.B] = len(self.fills)
+        fills = (*self.fills, self._spread(op.fill))
+        return replace(self, passes=(*self.passes, row), fills=fills, after=after)
+
+    def _with_change(self, bound: Bound, number: int, column: str) -> ImageProgram:
+        """Let one more augmentation change pixels where they are."""
+        op, fills, tables = bound.chain.ops[number], self.fills, self.tables
+        assert isinstance(op, ImageAugmentation)
+        row = self._row(bound, number, *CHANGES[type(op)], op, bound.states[number + 1][column])
+        if isinstance(op, (RandomErasing, Cutout)):
+            row[Word.A] = op.counts[1] if isinstance(op, Cutout) else 1
+            row[Word.B], fills = len(fills), (*fills, self._spread(op.filling[1]))
+        elif isinstance(op, GaussianNoise):
+            mean = float(op.mean) * (255 if self.before.dtype == np.uint8 else 1)
+            row[Word.A], row[Word.B] = np.float32(mean).view(np.int32), op.clip
+            row[Word.C], tables = len(tables), (*tables, (number, column))
+        elif isinstance(op, Gamma):
+            is_uint8 = self.before.dtype == np.uint8
+            table = byte_gammas(*op.bounds) if is_uint8 else float_gammas(*op.bounds).astype(np.float32)
+            row[Word.C], tables = len(tables), (*tables, table)
+        return replace(self, passes=(*self.passes, row), fills=fills, tables=tables)
+
+    def _with_move(self, bound: Bound, number: int, op: ImageAugmentation, after: Spec) -> ImageProgram | None:
         """Let one more augmentation move pixels; those that are neighbours share a map."""
         kinds = [row[Word.KIND] for row in self.passes]
         if kinds and kinds[-1] > Kind.ROTATE:
@@ -128,20 +189,15 @@ class ImageProgram:
 
     def _fill(self, op: ImageAugmentation) -> tuple[float, ...] | None:
         """Return what lies outside of an image, a value for each channel; None if nothing is looked up there."""
-        fill: Fill | None = getattr(op, "filling", None)
-        if fill is None:
-            return None
+        return self._spread(op.filling) if isinstance(op, (RandomCrop, CenterCrop)) else None
+
+    def _spread(self, fill: Fill) -> tuple[float, ...]:
+        """Return a fill value for each channel."""
         values = fill_values(fill)
         return values if len(values) == self.channels else values * self.channels
 
     def _row(
-        self,
-        bound: Bound,
-        number: int,
-        kind: Kind,
-        fields: tuple[str, ...],
-        op: ImageAugmentation,
-        after: Spec,
+        self, bound: Bound, number: int, kind: Kind, fields: tuple[str, ...], op: ImageAugmentation, after: Spec
     ) -> Row:
         """Make the row of one augmentation."""
         row = np.zeros(PASS_WORDS, np.int32)

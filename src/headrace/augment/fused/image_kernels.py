@@ -3,63 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numba import njit, types
 
-from headrace.augment.fused.image_program import Kind, Word
+from headrace.augment.fused.image_program import Constant, Kind, Memory, Word
 from headrace.augment.fused.map_kernels import compose_maps, image_copier
-from headrace.augment.fused.pixel_kernels import (
+from headrace.augment.fused.byte_kernels import (
     apply_table,
     change_colors,
-    change_floats,
     change_table,
+    clear_table,
     mean_gray,
 )
+from headrace.augment.fused.element_kernels import eraser, noise_adder
+from headrace.augment.fused.float_kernels import change_float_colors, change_floats
+from headrace.augment.fused.resample_kernels import image_resizer
+from headrace.augment.fused.rotate_kernels import image_rotator
 from headrace.augment.fused.row_kernels import image_writer
 from headrace.copying import move_row, pointer
 
 
-class Constant(IntEnum):
-    """Which address of the constants is what."""
-
-    FILLS = 0
-    NUMBERS = 1
-    LINE = 2  # m and factor of each channel, if those make of uint8 what the table says; else 0
-    GAMMAS = 3
-
-
-class Memory(IntEnum):
-    """Which address of a thread's own memory is what."""
-
-    FIRST = 0
-    SECOND = 1
-    ROW = 2
-    TABLE = 3
-    COMPOSED = 4
-
-
 _FILLS, _NUMBERS, _LINE = int(Constant.FILLS), int(Constant.NUMBERS), int(Constant.LINE)
-_GAMMAS = int(Constant.GAMMAS)
+_NORMAL, _IDENTITY, _TABLES = int(Constant.NORMAL), int(Constant.IDENTITY), int(Constant.TABLES)
 _FIRST, _SECOND, _ROW = int(Memory.FIRST), int(Memory.SECOND), int(Memory.ROW)
-_TABLE, _COMPOSED = int(Memory.TABLE), int(Memory.COMPOSED)
-_KIND, _APPLIED, _A, _B = int(Word.KIND), int(Word.APPLIED), int(Word.A), int(Word.B)
+_TABLE, _COMPOSED, _RESIZE_MEMORY = int(Memory.TABLE), int(Memory.COMPOSED), int(Memory.RESIZE)
+_KIND, _APPLIED = int(Word.KIND), int(Word.APPLIED)
+_A, _B, _C = int(Word.A), int(Word.B), int(Word.C)
 _PLANES, _ITEM = int(Word.PLANES), int(Word.ITEM)
 _NEW_HEIGHT, _NEW_WIDTH, _HEIGHT, _WIDTH = (
     int(word) for word in (Word.NEW_HEIGHT, Word.NEW_WIDTH, Word.HEIGHT, Word.WIDTH)
 )
-_MAP, _ROTATE, _CONTRAST, _SOLARIZE = (
-    int(kind) for kind in (Kind.MAP, Kind.ROTATE, Kind.CONTRAST, Kind.SOLARIZE)
+_MAP, _RESIZE, _ROTATE = int(Kind.MAP), int(Kind.RESIZE), int(Kind.ROTATE)
+_CONTRAST, _SOLARIZE, _ERASE, _NOISE = (
+    int(kind) for kind in (Kind.CONTRAST, Kind.SOLARIZE, Kind.ERASE, Kind.NOISE)
 )
 _COPY, _NORMALIZE = int(Kind.COPY), int(Kind.NORMALIZE)
 
-_NUMBERS_OF_PASS, _ADDRESSES = types.int32[::1], types.Array(types.uint64, 1, "C", readonly=True)
+_IDENTITY_BYTES = np.uint64(20)
+_ADDRESSES = types.Array(types.uint64, 1, "C", readonly=True)
 _CHANGER = types.Tuple((types.uint64, types.int64, types.boolean))(
-    types.uint64, types.int32[:, ::1], types.int32[::1], types.int32[:, ::1], _ADDRESSES, _ADDRESSES
-)
+    types.uint64, types.int32[:, ::1], types.int32[::1], types.int32[:, ::1], _ADDRESSES, _ADDRESSES,
+    types.int64,
+)  # fmt: skip
 _RUNNER = types.void(
     types.uint64, types.int64[::1], types.int32[:, ::1], types.int32[:, ::1], types.int32[:, :, ::1],
     _ADDRESSES, _ADDRESSES, types.uint64,
@@ -69,6 +57,12 @@ _RUNNER = types.void(
 @njit("uint64(int32[::1], int64, int64)", nogil=True, cache=True)
 def _elements(row: Any, height: Any, width: Any) -> Any:
     return np.uint64(np.int64(row[_PLANES]) * row[_ITEM] * row[height] * row[width])
+
+
+@njit(types.uint64(types.int32[::1], _ADDRESSES, types.uint64), nogil=True, cache=True)
+def fill_of(row: Any, constants: Any, size: Any) -> Any:
+    """Return the address of what a pass fills in."""
+    return constants[_FILLS] + np.uint64(row[_B] * row[_PLANES] * row[_ITEM]) * size
 
 
 @cache
@@ -94,10 +88,12 @@ def image_runner(old: Any, new: Any) -> Callable[..., None]:
         step = _elements(last, _NEW_HEIGHT, _NEW_WIDTH) * written
         for sample in range(places.size):
             begin = source + np.uint64(places[sample]) * width
-            image, mapped, is_toned = change(begin, passes, records[sample], maps[sample], constants, memory)
+            image, mapped, is_toned = change(
+                begin, passes, records[sample], maps[sample], constants, memory, sample
+            )
             row = passes[mapped]
             where = maps[sample, row[_A] if row[_KIND] == _MAP else maps.shape[1] - 1]
-            fill = constants[_FILLS] + np.uint64(row[_B] * row[_PLANES] * row[_ITEM]) * size
+            fill = fill_of(row, constants, size)
             numbers = constants[_NUMBERS]
             if is_toned:
                 numbers = memory[_COMPOSED]
@@ -125,7 +121,7 @@ def image_mover(kind: Any) -> Callable[..., None]:
         row = passes[0]
         width = _elements(row, _HEIGHT, _WIDTH) * size
         step = _elements(row, _NEW_HEIGHT, _NEW_WIDTH) * size
-        fill = constants[_FILLS] + np.uint64(row[_B] * row[_PLANES] * row[_ITEM]) * size
+        fill = fill_of(row, constants, size)
         for sample in range(places.size):
             copy_image(source + np.uint64(places[sample]) * width, out, row, maps[sample, 0], fill)
             out += step
@@ -137,54 +133,89 @@ def image_mover(kind: Any) -> Callable[..., None]:
 def image_changer(kind: Any) -> Callable[..., Any]:
     """Compile all passes but the last map and what comes after the pixels."""
     is_uint8, size = kind == types.uint8, np.uint64(np.dtype(str(kind)).itemsize)
-    copy_image = image_copier(kind)
+    copy_image, resize, rotate = image_copier(kind), image_resizer(kind), image_rotator(kind)
+    change_pixels = _pixel_changer(kind)
 
     @njit(_CHANGER, nogil=True, cache=True, boundscheck=False)
-    def change(image: Any, passes: Any, record: Any, maps: Any, constants: Any, memory: Any) -> Any:
+    def change(
+        image: Any, passes: Any, record: Any, maps: Any, constants: Any, memory: Any, sample: Any
+    ) -> Any:
         # Returns where the image is, which pass maps it still or is the last one, whether the table is needed.
-        mapped, is_own, is_toned = np.int64(-1), False, False
-        table = pointer(memory[_TABLE], types.uint8)
+        last = passes.shape[0] - 1
+        mapped, is_own, is_toned = last, False, False
         if is_uint8:
-            for value in range(256):
-                table[value] = np.uint8(value)
-        for number in range(passes.shape[0] - 1):
+            clear_table(memory[_TABLE])
+        for number in range(last):
             row = passes[number]
-            kind_of = row[_KIND]
-            if kind_of == _MAP:
+            if row[_KIND] == _MAP and mapped == last:
                 mapped = number
                 continue
             if row[_APPLIED] >= 0 and record[row[_APPLIED]] == 0:
                 continue
-            if is_uint8 and kind_of != _CONTRAST and _ROTATE < kind_of and kind_of <= _SOLARIZE:
-                change_table(row, record, memory[_TABLE], 0, constants[_GAMMAS])
+            if is_uint8 and _ROTATE < row[_KIND] and row[_KIND] <= _SOLARIZE and row[_KIND] != _CONTRAST:
+                change_table(row, record, memory[_TABLE], 0, constants[_TABLES + row[_C]])
                 is_toned = True
                 continue
-            if mapped >= 0:
+            other = memory[_SECOND] if image == memory[_FIRST] else memory[_FIRST]
+            if mapped < last:
                 before = passes[mapped]
-                fill = constants[_FILLS] + np.uint64(before[_B] * before[_PLANES] * before[_ITEM]) * size
-                target = memory[_SECOND] if image == memory[_FIRST] else memory[_FIRST]
-                copy_image(image, target, before, maps[before[_A]], fill)
-                image, mapped, is_own = target, np.int64(-1), True
-            elif not is_own:
-                move_row(memory[_FIRST], image, _elements(row, _HEIGHT, _WIDTH) * size)
-                image, is_own = memory[_FIRST], True
-            if is_uint8 and kind_of == _CONTRAST:
+                copy_image(image, other, before, maps[before[_A]], fill_of(before, constants, size))
+                image, mapped, is_own = other, last, True
+            if row[_KIND] == _MAP:
+                mapped = number  # nothing made new pixels between two maps
+                continue
+            if row[_KIND] <= _ROTATE:
+                other = memory[_SECOND] if image == memory[_FIRST] else memory[_FIRST]
+                if row[_KIND] == _RESIZE:
+                    resize(row, record, image, other, memory[_RESIZE_MEMORY])
+                else:
+                    rotate(row, record, image, other, fill_of(row, constants, size))
+                image, is_own = other, True
+                continue
+            if is_uint8 and row[_KIND] == _CONTRAST:
                 gray = mean_gray(row, image, memory[_TABLE])
-                change_table(row, record, memory[_TABLE], gray, constants[_GAMMAS])
+                change_table(row, record, memory[_TABLE], gray, constants[_NUMBERS])
                 is_toned = True
                 continue
-            if is_uint8:
-                if is_toned:
-                    apply_table(image, memory[_TABLE], np.int64(_elements(row, _HEIGHT, _WIDTH)))
-                    for value in range(256):
-                        table[value] = np.uint8(value)
-                    is_toned = False
-                change_colors(row, record, image)
-            else:
-                change_floats(row, record, image, constants[_GAMMAS], 0)
-        return image, mapped if mapped >= 0 else np.int64(passes.shape[0] - 1), is_toned
+            if not is_own:
+                move_row(other, image, _elements(row, _HEIGHT, _WIDTH) * size)
+                image, is_own = other, True
+            if is_uint8 and is_toned:
+                apply_table(image, memory[_TABLE], np.int64(_elements(row, _HEIGHT, _WIDTH)))
+                clear_table(memory[_TABLE])
+                is_toned = False
+            change_pixels(row, record, image, constants, sample)
+        return image, mapped, is_toned
 
     return change
+
+
+@cache
+def _pixel_changer(kind: Any) -> Callable[..., None]:
+    """Compile the passes that change an image where it is."""
+    is_uint8, size = kind == types.uint8, np.uint64(np.dtype(str(kind)).itemsize)
+    erase, add_noise = eraser(kind), noise_adder(kind)
+
+    @njit(
+        types.void(types.int32[::1], types.int32[::1], types.uint64, _ADDRESSES, types.int64),
+        nogil=True,
+        cache=True,
+        boundscheck=False,
+    )
+    def change_pixels(row: Any, record: Any, image: Any, constants: Any, sample: Any) -> None:
+        if row[_KIND] == _ERASE:
+            erase(row, record, image, fill_of(row, constants, size))
+        elif row[_KIND] == _NOISE:
+            identity = constants[_IDENTITY] + np.uint64(sample) * _IDENTITY_BYTES
+            add_noise(row, record, image, constants[_TABLES + row[_C]], identity, constants[_NORMAL])
+        elif is_uint8:
+            change_colors(row, record, image)
+        elif row[_KIND] > _SOLARIZE:
+            change_float_colors(row, record, image)
+        else:
+            change_floats(row, record, image, constants[_TABLES + row[_C]])
+
+    return change_pixels
 
 
 @cache

@@ -22,6 +22,8 @@ plane with items of c elements, and [c, h, w] is c planes with items of one.
   if top <= y < bottom and left <= x < right, else the fill value. Words: y0, x0, y_dy, y_dx, x_dy, x_dx, top,
   left, bottom, right;
 - `values`, of the images' dtype, shape [rows, channels]: fill values, one for each channel;
+- `tables`: of GAMMA what each uint8 becomes by each step, uint8 of shape [256, 256], or for floats the ends of
+  the 1,024 straight pieces, float32 of shape [256, 1025]; of NOISE the key of the element draws;
 - `normal`, for NORMALIZE: of uint8 images the table [channels, 256] of what each value becomes, of floats
   mean and standard deviation, [channels, 2].
 
@@ -33,13 +35,13 @@ plane with items of c elements, and [c, h, w] is c planes with items of one.
   | BRIGHTNESS | factor                    |                                                                   |
   | CONTRAST   | factor                    |                                                                   |
   | SATURATION | factor                    |                                                                   |
-  | GAMMA      | step                      |                                                                   |
+  | GAMMA      | step                      | c: its table in `tables`                                          |
   | INVERT     | on                        |                                                                   |
   | POSTERIZE  | bits                      |                                                                   |
   | SOLARIZE   | threshold                 |                                                                   |
   | GRAYSCALE  | on                        |                                                                   |
-  | ERASE      | top, left, height, width  | a: row of `values`; b: how many rectangles, fields are arrays     |
-  | NOISE      | sigma                     | a: row of `keys` of its element draws; b: 1 to clip               |
+  | ERASE      | top, left, height, width  | a: how many, then fields are arrays; b: row of `values` put in    |
+  | NOISE      | sigma                     | a: the mean as float32; b: 1 to clip floats; c: its key in `tables` |
   | NORMALIZE  |                           | a: 1 where planes become items, 2 where items become planes       |
   | COPY       |                           | nothing changes; every program ends with NORMALIZE or COPY        |
 
@@ -108,3 +110,25 @@ class Sampling(IntEnum):
     NEAREST = 0
     LINEAR = 1
     ANTIALIAS = 2
+
+
+class Constant(IntEnum):
+    """Which address of the constants is what."""
+
+    FILLS = 0
+    NUMBERS = 1
+    LINE = 2  # m and factor of each channel, if those make of uint8 what the table says; else 0
+    NORMAL = 3  # the quantile table
+    IDENTITY = 4  # who the first sample is
+    TABLES = 5  # where those begin that passes name: tables of gamma, keys of noise
+
+
+class Memory(IntEnum):
+    """Which address of a thread's own memory is what."""
+
+    FIRST = 0
+    SECOND = 1
+    ROW = 2
+    TABLE = 3
+    COMPOSED = 4
+    RESIZE = 5

@@ -24,6 +24,42 @@ _PART = np.float32(2.0**-POSITION_BITS)
 _WHOLE, _HALF = 1 << WEIGHT_BITS, 1 << (2 * WEIGHT_BITS - 1)
 
 
+@njit("uint8(uint8, uint8, uint8, uint8, int64, int64)", nogil=True, cache=True)
+def _mix_whole(first: Any, second: Any, third: Any, fourth: Any, down: Any, across: Any) -> Any:
+    down, across = down >> (POSITION_BITS - WEIGHT_BITS), across >> (POSITION_BITS - WEIGHT_BITS)
+    top = np.int64(first) * (_WHOLE - across) + np.int64(second) * across
+    bottom = np.int64(third) * (_WHOLE - across) + np.int64(fourth) * across
+    return np.uint8((top * (_WHOLE - down) + bottom * down + _HALF) >> (2 * WEIGHT_BITS))
+
+
+@njit("float32(float32, float32, float32, float32, int64, int64)", nogil=True, cache=True)
+def _mix_floats(first: Any, second: Any, third: Any, fourth: Any, down: Any, across: Any) -> Any:
+    way = np.float32(across) * _PART
+    top, bottom = first + (second - first) * way, third + (fourth - third) * way
+    return top + (bottom - top) * (np.float32(down) * _PART)
+
+
+@cache
+def _blender(kind: Any) -> Any:
+    """Compile what blends the four pixels around a position."""
+
+    @njit(inline="always")
+    def near(source: Any, y: Any, x: Any, sides: Any, value: Any) -> Any:
+        if y < 0 or y >= sides[0] or x < 0 or x >= sides[1]:
+            return value
+        return source[(y * sides[1] + x) * sides[2] + sides[3]]
+
+    @njit
+    def blend(source: Any, line: Any, column: Any, sides: Any, value: Any) -> Any:
+        y, x = line >> POSITION_BITS, column >> POSITION_BITS
+        first, second = near(source, y, x, sides, value), near(source, y, x + 1, sides, value)
+        third, fourth = near(source, y + 1, x, sides, value), near(source, y + 1, x + 1, sides, value)
+        return mix(first, second, third, fourth, line & _REST, column & _REST)
+
+    mix = _mix_whole if kind == types.uint8 else _mix_floats
+    return blend
+
+
 @cache
 def image_rotator(kind: Any) -> Callable[..., None]:
     """Compile what rotates an image of elements of a kind."""
@@ -62,39 +98,3 @@ def image_rotator(kind: Any) -> Callable[..., None]:
                     place += item
 
     return rotate
-
-
-@cache
-def _blender(kind: Any) -> Any:
-    """Compile what blends the four pixels around a position."""
-
-    @njit(inline="always")
-    def near(source: Any, y: Any, x: Any, sides: Any, value: Any) -> Any:
-        if y < 0 or y >= sides[0] or x < 0 or x >= sides[1]:
-            return value
-        return source[(y * sides[1] + x) * sides[2] + sides[3]]
-
-    @njit
-    def blend(source: Any, line: Any, column: Any, sides: Any, value: Any) -> Any:
-        y, x = line >> POSITION_BITS, column >> POSITION_BITS
-        first, second = near(source, y, x, sides, value), near(source, y, x + 1, sides, value)
-        third, fourth = near(source, y + 1, x, sides, value), near(source, y + 1, x + 1, sides, value)
-        return mix(first, second, third, fourth, line & _REST, column & _REST)
-
-    mix = _mix_whole if kind == types.uint8 else _mix_floats
-    return blend
-
-
-@njit("uint8(uint8, uint8, uint8, uint8, int64, int64)", nogil=True, cache=True)
-def _mix_whole(first: Any, second: Any, third: Any, fourth: Any, down: Any, across: Any) -> Any:
-    down, across = down >> (POSITION_BITS - WEIGHT_BITS), across >> (POSITION_BITS - WEIGHT_BITS)
-    top = np.int64(first) * (_WHOLE - across) + np.int64(second) * across
-    bottom = np.int64(third) * (_WHOLE - across) + np.int64(fourth) * across
-    return np.uint8((top * (_WHOLE - down) + bottom * down + _HALF) >> (2 * WEIGHT_BITS))
-
-
-@njit("float32(float32, float32, float32, float32, int64, int64)", nogil=True, cache=True)
-def _mix_floats(first: Any, second: Any, third: Any, fourth: Any, down: Any, across: Any) -> Any:
-    way = np.float32(across) * _PART
-    top, bottom = first + (second - first) * way, third + (fourth - third) * way
-    return top + (bottom - top) * (np.float32(down) * _PART)
