@@ -1,74 +1,11 @@
 /* One image stage, a thread for each pixel: the passes of headrace.augment.fused.image_program.
  *
- * This text is compiled twice, with PIXEL as u8 and as float: NAME(x) ends in the kind, IS_WHOLE is 1 for u8.
- * Whole numbers are exact; floats are rounded once for each operation, in the order that is written here, and never
- * fused. The reference is headrace.augment.image; each function below says which of its functions it is the twin of.
+ * This text is compiled for PIXEL u8, with IS_WHOLE 1, and for float; moves.cuh comes before it each time. Whole
+ * numbers are exact; floats are rounded once for each operation, in the order that is written here, and never
+ * fused. The reference is headrace.augment.image; comments say which of its functions something is the twin of.
  */
 
-#if IS_WHOLE
-typedef int NAME(value);
-#else
-typedef float NAME(value);
-#endif
-#define VALUE NAME(value)
-
-/* What one program reads, besides the images. */
-typedef struct {
-    const int *passes;      /* [passes][PASS_WORDS], the last one is NORMALIZE or COPY */
-    const int *moves;       /* rows of all maps, [moves][PASS_WORDS] */
-    const int *move_ends;   /* where the moves of each map end */
-    const int *records;     /* [n][fields] */
-    const u32 *identity;    /* [n][5] */
-    const u32 *keys;        /* of the element draws, [rows][2] */
-    const PIXEL *fills;     /* [rows][channels] */
-    const float *numbers;   /* of NOISE: mean; of NORMALIZE: mean and deviation, [channels][2] */
-    const PIXEL *gammas;    /* tables of each step, GAMMA_STEPS of GAMMA_ENTRIES */
-    const float *normals;   /* the quantile table of the normal distribution */
-    const u64 *grays;       /* sums of gray, [n][contrasts] */
-    int passes_count, fields, contrasts;
-} NAME(program);
-
-/* Crops, flips and quarter turns of one map: where in the image before it a pixel lies; 0 outside. */
-__device__ __forceinline__ int NAME(map_back)(const NAME(program) *p, const int *record, int number, int *y, int *x)
-{
-    int begin = number ? p->move_ends[number - 1] : 0;
-    for (int at = p->move_ends[number] - 1; at >= begin; --at) {
-        const int *row = p->moves + at * PASS_WORDS;
-        int drawn = record[row[P0]], bottom = row[HEIGHT] - 1, right = row[WIDTH] - 1, old_y = *y, old_x = *x;
-        if (row[KIND] == CROP) {
-            *y = old_y + drawn;
-            *x = old_x + record[row[P1]];
-        } else if (row[KIND] == FLIP_X) {
-            *x = drawn ? right - old_x : old_x;
-        } else if (row[KIND] == FLIP_Y) {
-            *y = drawn ? bottom - old_y : old_y;
-        } else {
-            int turns = drawn & 3;
-            *y = turns == 1 ? old_x : turns == 2 ? bottom - old_y : turns == 3 ? bottom - old_x : old_y;
-            *x = turns == 1 ? right - old_y : turns == 2 ? right - old_x : turns == 3 ? old_y : old_x;
-        }
-        if (*y < 0 || *y > bottom || *x < 0 || *x > right) return 0;
-    }
-    return 1;
-}
-
-__device__ __forceinline__ VALUE NAME(pixel_at)(const PIXEL *image, const int *row, int y, int x, int channel)
-{
-    int item = row[ITEM];
-    u64 place = ((u64)(channel / item) * row[HEIGHT] + y) * row[WIDTH] + x;
-    return image[place * item + channel % item];
-}
-
-/* A pixel after the passes up to `pass` that come before RESIZE or ROTATE: at most one map. */
-__device__ __forceinline__ VALUE NAME(mapped_at)(
-    const NAME(program) *p, const PIXEL *image, const int *record, int pass, int y, int x, int channel)
-{
-    const int *row = p->passes + pass * PASS_WORDS;
-    if (pass < 0) return NAME(pixel_at)(image, p->passes, y, x, channel);
-    if (!NAME(map_back)(p, record, row[A], &y, &x)) return p->fills[row[B] * row[PLANES] * row[ITEM] + channel];
-    return NAME(pixel_at)(image, row, y, x, channel);
-}
-
+#define VALUE WIDE
 /* The weight of a source pixel of Windows.bilinear; 0 outside. */
 __device__ __forceinline__ long long NAME(tent)(
     long long source, long long length, long long count, long long doubled, long long reach)
@@ -376,8 +313,9 @@ __device__ __forceinline__ int NAME(moves_of)(const NAME(program) *p)
 }
 
 /* The sum of gray for one CONTRAST, by a thread for each line of each sample. */
-KERNEL NAME(image_gray)(NAME(program) p, const PIXEL *images, u64 *grays, int pass, int number, int count)
+KERNEL NAME(image_gray)(PROGRAM, const PIXEL *images, int pass, int number, int count)
 {
+    NAME(program) p = BOUND;
     const int *row = p.passes + pass * PASS_WORDS, *first = p.passes;
     u64 thread = THREAD;
     int sample = (int)(thread / row[HEIGHT]), y = (int)(thread % row[HEIGHT]);
@@ -395,19 +333,19 @@ KERNEL NAME(image_gray)(NAME(program) p, const PIXEL *images, u64 *grays, int pa
         NAME(change)(&p, sample, moved, pass, y, x, v, 0, channels < 3 ? channels : 3);
         total += NAME(gray_part)(NAME(gray_of)(v, channels));
     }
-    add_to(grays + (u64)sample * p.contrasts + number, total);
+    add_to(p.grays + (u64)sample * p.contrasts + number, total);
 }
 
 /* The whole stage, by a thread for each pixel that comes out. size: bytes of an element of the table. */
-KERNEL NAME(image_pixels)(
-    NAME(program) p, const PIXEL *images, const void *table, void *out, int size, int count)
+KERNEL NAME(image_pixels)(PROGRAM, const PIXEL *images, const void *table, void *out, int size, int count)
 {
+    NAME(program) p = BOUND;
     const int *last = p.passes + (p.passes_count - 1) * PASS_WORDS, *first = p.passes;
-    int height = last[NEW_HEIGHT], width = last[NEW_WIDTH], planes = last[PLANES], item = last[ITEM];
+    int height = last[NEW_HEIGHT], width = last[NEW_WIDTH];
     u64 thread = THREAD, pixels = (u64)height * width;
     if (thread >= pixels * count) return;
     int sample = (int)(thread / pixels), y = (int)(thread % pixels / width), x = (int)(thread % width);
-    int channels = planes * item, moved = NAME(moves_of)(&p), group = channels == 3 ? 3 : 1;
+    int channels = last[PLANES] * last[ITEM], moved = NAME(moves_of)(&p), group = channels == 3 ? 3 : 1;
     const int *record = p.records + (u64)sample * p.fields;
     const PIXEL *image = images + (u64)sample * channels * first[HEIGHT] * first[WIDTH];
     for (int begin = 0; begin < channels; begin += group) {
@@ -417,10 +355,8 @@ KERNEL NAME(image_pixels)(
         }
         NAME(change)(&p, sample, moved, p.passes_count - 1, y, x, v, begin, group);
         for (int at = 0; at < group; ++at) {
-            int channel = begin + at, is_plane = last[A] == 0 ? planes > 1 : last[A] == 2;
-            u64 place = is_plane ? ((u64)channel * height + y) * width + x
-                                 : ((u64)y * width + x) * channels + channel;
-            place += (u64)sample * channels * pixels;
+            int channel = begin + at;
+            u64 place = NAME(place_of)(last, last[A], sample, y, x, channel);
 #if IS_WHOLE
             u64 entry = (u64)channel * 256 + v[at];
             if (last[KIND] == COPY) ((u8 *)out)[place] = (u8)v[at];

@@ -1,0 +1,48 @@
+"""The text of the kernels: one module without headers, joined from the files of `cuda_source`."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from functools import cache
+from importlib.resources import files
+
+from headrace.augment.fused.image_program import PASS_WORDS, Kind, Sampling, Word
+from headrace.augment.image.tone import GAMMAS
+
+OPTIONS = ("--fmad=false", "--std=c++14")
+"""For NVRTC: products and sums are not fused, so that their bits are those of the reference."""
+
+# For each kind of element: what it is called in C, what is computed with, whether that is whole, and the files.
+_KINDS = {
+    "u8": ("u8", "int", 1, ("moves.cuh", "image.cuh")),
+    "u16": ("u16", "u16", 1, ("moves.cuh",)),
+    "u32": ("u32", "u32", 1, ("moves.cuh",)),
+    "u64": ("u64", "u64", 1, ("moves.cuh",)),
+    "f32": ("float", "float", 0, ("moves.cuh", "image.cuh")),
+}
+
+
+@cache
+def kernel_source() -> str:
+    """Return the whole text."""
+    parts = [_constants(), _read("draws.cuh"), _read("common.cuh")]
+    for name, (pixel, wide, is_whole, texts) in _KINDS.items():
+        words = {"PIXEL": pixel, "WIDE": wide, "IS_WHOLE": is_whole, "NAME(x)": f"x##_{name}"}
+        parts += [f"#define {word} {meaning}" for word, meaning in words.items()]
+        parts += [_read(text) for text in texts]
+        parts += [f"#undef {word.partition('(')[0]}" for word in (*words, "PROGRAM", "BOUND")]
+    return "\n".join(parts) + "\n"
+
+
+def _constants() -> str:
+    """Return the words of programs as C sees them."""
+    values = {"PASS_WORDS": PASS_WORDS, "GAMMA_STEPS": GAMMAS}
+    tables: tuple[type[IntEnum], ...] = (Kind, Word, Sampling)
+    for table in tables:
+        values |= {each.name: each.value for each in table if each.name != "KIND"}
+    values["KIND"] = int(Word.KIND)
+    return "\n".join(f"#define {name} {value}" for name, value in values.items())
+
+
+def _read(name: str) -> str:
+    return (files("headrace.augment") / "cuda_source" / name).read_text()
