@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import KW_ONLY, dataclass, fields
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
 
 from headrace.augment.base import Augmentation, Noise, Spec
 from headrace.errors import OptionError
@@ -35,6 +37,8 @@ class ImageAugmentation(Augmentation):
     channel_counts: ClassVar[tuple[int, ...]] = ()
 
     def __post_init__(self) -> None:
+        for option in fields(self):
+            object.__setattr__(self, option.name, freeze(getattr(self, option.name)))
         super().__post_init__()
         if self.layout not in ("NHWC", "NCHW"):
             raise OptionError(f'{self.title}: `layout` must be "NHWC" or "NCHW", got {self.layout!r}')
@@ -126,6 +130,15 @@ class PointAugmentation(ImageAugmentation):
             is_on = per_sample(xp, params["applied"], array) != 0
             found[column] = xp.where(is_on, self.change(xp, array, params), array)
         return found
+
+
+def freeze(value: object) -> object:
+    """Return lists and arrays as tuples, and NumPy's numbers as Python's."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = cast("object", value.tolist())
+    if isinstance(value, (list, tuple)):
+        return tuple(freeze(each) for each in cast("list[object]", value))
+    return value
 
 
 def per_sample(xp: Any, values: Any, array: Any) -> Any:

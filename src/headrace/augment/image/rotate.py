@@ -124,7 +124,7 @@ class Rotate(ResamplingAugmentation):
             torchvision.
         interpolation: `"nearest"` (default, as in torchvision) or `"bilinear"`; or one for each column.
         fill: What comes from outside of the image, one number or one for each channel; 0 as in torchvision.
-            At the border "bilinear" blends with it.
+            At the border "bilinear" blends with it, as torchvision does with `fill=None`.
 
     Example:
         >>> import headrace as hr, numpy as np
