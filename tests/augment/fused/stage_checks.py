@@ -1,0 +1,65 @@
+"""How compiled stages are held against the references: the same bytes for the same draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from headrace.augment.base import Augmentation, Spec
+from headrace.augment.chain import Bound, Chain
+from headrace.augment.stage import Picked, Stage, reference_stages, run_stages
+from headrace.batch import Ragged
+from headrace.draws import Draws, Samples
+
+
+def allocate(formats: Mapping[str, Any]) -> dict[str, Any]:
+    """Memory that holds what no augmentation gives, so that a value that is not written shows."""
+    found = {name: np.empty(shape, dtype) for name, (shape, dtype) in formats.items()}
+    for array in found.values():
+        array.reshape(-1).view(np.uint8)[:] = 0xA5
+    return found
+
+
+def check_stage(
+    find: Callable[[Bound, int], Stage | None],
+    ops: Sequence[Augmentation],
+    columns: Mapping[str, Any],
+    seed: int = 0,
+    partners: Mapping[str, Any] | None = None,
+) -> None:
+    """Hold one stage that performs all of a chain against the references, samples copied and picked."""
+    rng = np.random.default_rng(seed)
+    n = len(next(iter(columns.values())))
+    bound = Chain(tuple(ops)).bind({name: Spec.of(column) for name, column in columns.items()})
+    draws = Draws(seed, epoch=5)
+    samples = Samples(rng.integers(0, 1 << 60, n), rng.integers(0, 3, n))
+    planned, others = bound.plan(draws, samples), None
+    if partners is not None:
+        others = partners, bound.plan(draws, Samples(rng.integers(0, 1 << 60, n)))
+    stage = find(bound, 0)
+    assert stage is not None
+    assert stage.numbers == range(len(ops))
+    expected = run_stages(bound, reference_stages(bound), columns, planned, allocate, others)
+    places = rng.permutation(n)
+    picked = {
+        name: Picked(column[places], np.argsort(places)) if name in stage.picks else column
+        for name, column in columns.items()
+        if not isinstance(column, Ragged)
+    }
+    for given in (columns, {**columns, **picked}):
+        found = run_stages(bound, (stage,), given, planned, allocate, others)
+        assert set(found) == set(expected)
+        for name in columns:
+            same(found[name], expected[name], ops)
+
+
+def same(found: Any, expected: Any, ops: object) -> None:
+    """Compare type, shape, dtype and bytes."""
+    assert type(found) is type(expected)
+    if isinstance(found, Ragged):
+        assert np.array_equal(found.offsets, expected.offsets), ops
+        found, expected = found.values, expected.values
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype), ops
+    assert found.tobytes() == expected.tobytes(), ops
