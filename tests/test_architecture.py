@@ -64,6 +64,7 @@ COMPILED = (
     "augment/fused/element_kernels.py",
     "augment/fused/float_kernels.py",
     "augment/fused/image_kernels.py",
+    "augment/fused/image_loop.py",
     "augment/fused/map_kernels.py",
     "augment/fused/resample_kernels.py",
     "augment/fused/rotate_kernels.py",

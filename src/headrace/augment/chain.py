@@ -128,6 +128,11 @@ class Bound:
         ]
         return np.dtype(fields)
 
+    def places(self, number: int) -> dict[str, int]:
+        """Where in a packed record the parameters of an augmentation are; see `Planned.packed`."""
+        record, begin = (self.dtype.fields or {})[self.chain.paths[number]][:2]  # pyright: ignore[reportArgumentType]
+        return {name: (begin + place) // 4 for name, (_, place, *_) in (record.fields or {}).items()}
+
     @cached_property
     def counts(self) -> tuple[int, ...]:
         """How many words each augmentation needs, its gate counted."""

@@ -1,7 +1,7 @@
 """Compiled changes of the pixels of one uint8 image, in place: the arithmetic of `image.pixels`.
 
-Changes of uint8 that look at nothing but the value are composed to a table first, which the image goes through
-once, or with its last step.
+Changes that look at nothing but the value are composed to a table first, which the image goes through once,
+or with its last step.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def change_table(row: Any, record: Any, table: Any, gray: Any, gammas: Any) -> N
         gammas: Address of the tables of all steps of gamma.
     """
     tone, kind, drawn = pointer(table, types.uint8), row[_KIND], np.int64(record[row[_P0]])
-    if kind == _BRIGHTNESS or kind == _CONTRAST:
+    if kind in (_BRIGHTNESS, _CONTRAST):
         for place in range(256):
             tone[place] = np.uint8(_blend(np.int64(tone[place]), gray, drawn))
     elif kind == _GAMMA:

@@ -8,7 +8,7 @@ from headrace.augment.fused.series import find_series_stage
 from headrace.augment.stage import ReferenceStage, Stage
 
 _FINDERS = (find_image_stage, find_series_stage)
-"""Each returns the stage that performs as many augmentations as it can from one on; None if it performs none."""
+"""Each returns the stage that performs as many augmentations as it can from one on; None if it can none."""
 
 
 def find_stages(bound: Bound) -> tuple[Stage, ...]:

@@ -7,7 +7,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import carray, njit, types
+from numba import (
+    carray,  # pyright: ignore[reportPrivateImportUsage]
+    njit,
+    types,
+)
 
 from headrace.augment.fused.image_program import Word
 from headrace.copying import pointer

@@ -60,7 +60,7 @@ def _raise(value: Any, curve: Any) -> Any:
 
 
 @njit("void(int32[::1], int32[::1], uint64, uint64)", nogil=True, cache=True)
-def change_floats(row: Any, record: Any, image: Any, curves: Any) -> None:
+def change_floats(row: Any, record: Any, image: Any, curves: Any) -> None:  # noqa: PLR0912
     """Change float32 values, each by itself.
 
     Args:
@@ -72,7 +72,7 @@ def change_floats(row: Any, record: Any, image: Any, curves: Any) -> None:
     values, kind, drawn = pointer(image, types.float32), row[_KIND], record[row[_P0]]
     channels, count, _, _ = channel_places(row)
     count *= channels
-    if kind == _BRIGHTNESS or kind == _CONTRAST:
+    if kind in (_BRIGHTNESS, _CONTRAST):
         factor = np.float32(drawn) * _PART
         if kind == _BRIGHTNESS:
             for place in range(count):

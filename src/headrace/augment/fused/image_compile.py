@@ -13,13 +13,13 @@ from headrace.augment.chain import Bound
 from headrace.augment.fused.image_program import PASS_WORDS, Kind, Sampling, Word
 from headrace.augment.image.base import ImageAugmentation
 from headrace.augment.image.checks import Fill, fill_values
-from headrace.augment.image.crop import CenterCrop, RandomCrop
-from headrace.augment.image.flip import HorizontalFlip, VerticalFlip
-from headrace.augment.image.normalize import Normalize
 from headrace.augment.image.color import Grayscale, Saturation
+from headrace.augment.image.crop import CenterCrop, RandomCrop
 from headrace.augment.image.discrete import Invert, Posterize, Solarize
 from headrace.augment.image.erase import Cutout, RandomErasing
+from headrace.augment.image.flip import HorizontalFlip, VerticalFlip
 from headrace.augment.image.noise import GaussianNoise
+from headrace.augment.image.normalize import Normalize
 from headrace.augment.image.resize import RandomResizedCrop, ResamplingAugmentation, Resize
 from headrace.augment.image.rotate import Rot90, Rotate
 from headrace.augment.image.tone import Brightness, Contrast, Gamma, byte_gammas, float_gammas
@@ -68,10 +68,11 @@ class ImageProgram:
         after: What it holds afterwards.
         planes: Of the images, see `image_program`.
         item: Likewise.
+        first_sides: Height and width before.
         passes: All passes but the last, which is NORMALIZE or COPY.
         moves: For each map, the rows that it is composed of.
         fills: Rows of `values`, as tuples of one value for each channel.
-        tables: What passes name by `c`: tables of gamma, and of noise the augmentation's number and the column.
+        tables: What passes name by `c`: tables of gamma; of noise the augmentation's number and the column.
         normalize: The augmentation that comes last.
     """
 
@@ -79,6 +80,7 @@ class ImageProgram:
     after: Spec
     planes: int
     item: int
+    first_sides: tuple[int, int]
     passes: tuple[Row, ...] = ()
     moves: tuple[tuple[Row, ...], ...] = ()
     fills: tuple[tuple[float, ...] | None, ...] = ()
@@ -88,7 +90,7 @@ class ImageProgram:
     @staticmethod
     def empty(op: ImageAugmentation, spec: Spec) -> ImageProgram:
         """Return a program that does nothing, for the layout that an augmentation is told."""
-        return ImageProgram(spec, spec, *_split(op, spec))
+        return ImageProgram(spec, spec, *_split(op, spec), op.sides(spec))
 
     @property
     def channels(self) -> int:
@@ -99,8 +101,7 @@ class ImageProgram:
     def sides(self) -> tuple[int, int]:
         """Height and width afterwards."""
         if not self.passes:
-            shape = self.before.shape
-            return (shape[0], shape[1]) if self.planes == 1 else (shape[1], shape[2])
+            return self.first_sides
         return int(self.passes[-1][Word.NEW_HEIGHT]), int(self.passes[-1][Word.NEW_WIDTH])
 
     @property
@@ -113,21 +114,21 @@ class ImageProgram:
         op = bound.chain.ops[number]
         if not isinstance(op, ImageAugmentation) or self.normalize is not None:
             return None
-        after = bound.states[number + 1][column]
+        after, dtype = bound.states[number + 1][column], self.before.dtype
+        found = None
         if _split(op, self.after) != (self.planes, self.item):
             return None
         if type(op) in MOVES:
-            return self._with_move(bound, number, op, after)
-        if self.before.dtype.name not in ("uint8", "float32"):
+            found = self._with_move(bound, number, op, after)
+        elif dtype.name not in ("uint8", "float32"):
             return None
-        if isinstance(op, Normalize):
-            fits = self.before.dtype == np.uint8 or after.dtype == np.float32
-            return replace(self, after=after, normalize=op) if fits else None
-        if type(op) in RESAMPLINGS:
-            return self._with_resampling(bound, number, column)
-        if type(op) in CHANGES:
-            return self._with_change(bound, number, column)
-        return None
+        elif isinstance(op, Normalize) and (dtype == np.uint8 or after.dtype == np.float32):
+            found = replace(self, after=after, normalize=op)
+        elif type(op) in RESAMPLINGS:
+            found = self._with_resampling(bound, number, column)
+        elif type(op) in CHANGES:
+            found = self._with_change(bound, number, column)
+        return found
 
     def _with_resampling(self, bound: Bound, number: int, column: str) -> ImageProgram | None:
         """Let one augmentation make new pixels: nothing but a map may come before."""
@@ -165,7 +166,9 @@ class ImageProgram:
             row[Word.C], tables = len(tables), (*tables, table)
         return replace(self, passes=(*self.passes, row), fills=fills, tables=tables)
 
-    def _with_move(self, bound: Bound, number: int, op: ImageAugmentation, after: Spec) -> ImageProgram | None:
+    def _with_move(
+        self, bound: Bound, number: int, op: ImageAugmentation, after: Spec
+    ) -> ImageProgram | None:
         """Let one more augmentation move pixels; those that are neighbours share a map."""
         kinds = [row[Word.KIND] for row in self.passes]
         if kinds and kinds[-1] > Kind.ROTATE:
@@ -188,7 +191,7 @@ class ImageProgram:
         )
 
     def _fill(self, op: ImageAugmentation) -> tuple[float, ...] | None:
-        """Return what lies outside of an image, a value for each channel; None if nothing is looked up there."""
+        """Return what lies outside of an image, a value for each channel; None if nothing does."""
         return self._spread(op.filling) if isinstance(op, (RandomCrop, CenterCrop)) else None
 
     def _spread(self, fill: Fill) -> tuple[float, ...]:
@@ -197,12 +200,17 @@ class ImageProgram:
         return values if len(values) == self.channels else values * self.channels
 
     def _row(
-        self, bound: Bound, number: int, kind: Kind, fields: tuple[str, ...], op: ImageAugmentation, after: Spec
+        self,
+        bound: Bound,
+        number: int,
+        kind: Kind,
+        fields: tuple[str, ...],
+        op: ImageAugmentation,
+        after: Spec,
     ) -> Row:
         """Make the row of one augmentation."""
         row = np.zeros(PASS_WORDS, np.int32)
-        record, begin = bound.dtype.fields[bound.chain.paths[number]][:2]
-        places = {name: (begin + place) // 4 for name, (_, place, *_) in record.fields.items()}
+        places = bound.places(number)
         row[Word.P0 : Word.PLANES] = -1
         row[Word.KIND], row[Word.APPLIED] = kind, places["applied"]
         row[Word.P0 : Word.P0 + len(fields)] = [places[name] for name in fields]
@@ -229,7 +237,7 @@ class ImageProgram:
         return np.array(rows or [(0.0,) * self.channels]).astype(self.before.dtype)
 
     def numbers(self) -> NDArray[Any]:
-        """Return what the last pass converts by: see `image_program`, there `normal`."""
+        """Return what the last pass converts by: see `image_program`."""
         op, channels = self.normalize, self.channels
         if self.before.dtype == np.uint8:
             same = np.tile(np.arange(256, dtype=np.uint8), (channels, 1))

@@ -1,4 +1,4 @@
-"""The compiled loop of an image stage: all passes over one sample while it is in the caches, then the next."""
+"""The compiled loop of an image stage: all passes over one sample while it is in the caches."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from headrace.augment.fused.image_program import Constant, Kind, Memory, Word
-from headrace.augment.fused.map_kernels import compose_maps, image_copier
 from headrace.augment.fused.byte_kernels import (
     apply_table,
     change_colors,
@@ -20,11 +18,12 @@ from headrace.augment.fused.byte_kernels import (
 )
 from headrace.augment.fused.element_kernels import eraser, noise_adder
 from headrace.augment.fused.float_kernels import change_float_colors, change_floats
+from headrace.augment.fused.image_program import Constant, Kind, Memory, Word
+from headrace.augment.fused.map_kernels import image_copier
 from headrace.augment.fused.resample_kernels import image_resizer
 from headrace.augment.fused.rotate_kernels import image_rotator
 from headrace.augment.fused.row_kernels import image_writer
 from headrace.copying import move_row, pointer
-
 
 _FILLS, _NUMBERS, _LINE = int(Constant.FILLS), int(Constant.NUMBERS), int(Constant.LINE)
 _NORMAL, _IDENTITY, _TABLES = int(Constant.NORMAL), int(Constant.IDENTITY), int(Constant.TABLES)
@@ -80,7 +79,7 @@ def image_runner(old: Any, new: Any) -> Callable[..., None]:
     write_line = image_writer(old, types.float32, "line") if may_be_line else write_image
 
     @njit(_RUNNER, nogil=True, cache=True, boundscheck=False)
-    def run(
+    def run(  # noqa: PLR0913, PLR0917
         source: Any, places: Any, passes: Any, records: Any, maps: Any, constants: Any, memory: Any, out: Any
     ) -> None:
         last = passes[passes.shape[0] - 1]
@@ -115,7 +114,7 @@ def image_mover(kind: Any) -> Callable[..., None]:
     copy_image, size = image_copier(kind), np.uint64(np.dtype(str(kind)).itemsize)
 
     @njit(_RUNNER, nogil=True, cache=True, boundscheck=False)
-    def move(
+    def move(  # noqa: PLR0913, PLR0917
         source: Any, places: Any, passes: Any, records: Any, maps: Any, constants: Any, memory: Any, out: Any
     ) -> None:
         row = passes[0]
@@ -137,10 +136,10 @@ def image_changer(kind: Any) -> Callable[..., Any]:
     change_pixels = _pixel_changer(kind)
 
     @njit(_CHANGER, nogil=True, cache=True, boundscheck=False)
-    def change(
+    def change(  # noqa: PLR0912, PLR0913, PLR0917
         image: Any, passes: Any, record: Any, maps: Any, constants: Any, memory: Any, sample: Any
     ) -> Any:
-        # Returns where the image is, which pass maps it still or is the last one, whether the table is needed.
+        # Returns where the image is, which pass still maps it or is the last, whether the table is needed.
         last = passes.shape[0] - 1
         mapped, is_own, is_toned = last, False, False
         if is_uint8:
@@ -152,7 +151,7 @@ def image_changer(kind: Any) -> Callable[..., Any]:
                 continue
             if row[_APPLIED] >= 0 and record[row[_APPLIED]] == 0:
                 continue
-            if is_uint8 and _ROTATE < row[_KIND] and row[_KIND] <= _SOLARIZE and row[_KIND] != _CONTRAST:
+            if is_uint8 and row[_KIND] > _ROTATE and row[_KIND] <= _SOLARIZE and row[_KIND] != _CONTRAST:
                 change_table(row, record, memory[_TABLE], 0, constants[_TABLES + row[_C]])
                 is_toned = True
                 continue

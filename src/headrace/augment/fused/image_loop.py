@@ -78,9 +78,7 @@ class ImageLoop:
         for number, table in enumerate(self._program.tables):
             if isinstance(table, tuple):
                 constants[Constant.TABLES + number] = planned.element_keys[table].view(np.uint64)[0]
-        self._run(
-            _address(source), places, self._passes, records, maps, constants, addresses, _address(out)
-        )
+        self._run(_address(source), places, self._passes, records, maps, constants, addresses, _address(out))
 
 
 def _address(array: NDArray[Any]) -> int:

@@ -6,44 +6,44 @@ plane with items of c elements, and [c, h, w] is c planes with items of one.
 
 - `passes`, int32 of shape [passes, 16], the same for all samples, one row a pass:
 
-  | word | name               | meaning                                                                    |
-  |------|--------------------|----------------------------------------------------------------------------|
-  | 0    | kind               | what is done, see below                                                    |
-  | 1    | applied            | where in a sample's record the gate is; the pass is left out if it is 0    |
-  | 2-5  | p0, p1, p2, p3     | where in the record its parameters are; -1 for none                        |
-  | 6, 7 | planes, item       | of the images, before and after                                            |
-  | 8, 9 | height, width      | before                                                                     |
-  | 10, 11 | height, width    | after                                                                      |
-  | 12-14 | a, b, c           | options                                                                    |
+  | words  | name           | meaning                                                                  |
+  |--------|----------------|--------------------------------------------------------------------------|
+  | 0      | kind           | what is done, see below                                                  |
+  | 1      | applied        | where in a sample's record its gate is: 0 leaves the pass out; -1: none  |
+  | 2-5    | p0, p1, p2, p3 | where in the record its parameters are; -1: none                         |
+  | 6, 7   | planes, item   | of the images, before and after                                          |
+  | 8, 9   | height, width  | before                                                                   |
+  | 10, 11 | height, width  | after                                                                    |
+  | 12-14  | a, b, c        | options                                                                  |
 
 - `records`, int32 of shape [n, fields]: `Planned.packed`, what was drawn for each sample;
 - `maps`, int32 of shape [n, maps, 10], made from the records by `compose_maps`: neighbouring crops, flips and
-  quarter turns as one; behind them one that moves nothing. After (y, x) lies what before lay at (y0 + y_dy * y + y_dx * x, x0 + x_dy * y + x_dx * x)
-  if top <= y < bottom and left <= x < right, else the fill value. Words: y0, x0, y_dy, y_dx, x_dy, x_dx, top,
-  left, bottom, right;
-- `values`, of the images' dtype, shape [rows, channels]: fill values, one for each channel;
-- `tables`: of GAMMA what each uint8 becomes by each step, uint8 of shape [256, 256], or for floats the ends of
-  the 1,024 straight pieces, float32 of shape [256, 1025]; of NOISE the key of the element draws;
-- `normal`, for NORMALIZE: of uint8 images the table [channels, 256] of what each value becomes, of floats
+  quarter turns as one; behind them one that moves nothing. After it, (y, x) holds what before was at
+  (y0 + y_dy * y + y_dx * x, x0 + x_dy * y + x_dx * x) if top <= y < bottom and left <= x < right, else the
+  fill value. Words: y0, x0, y_dy, y_dx, x_dy, x_dx, top, left, bottom, right;
+- `values`, of the images' dtype, of shape [rows, channels]: fill values, one for each channel;
+- `tables`: of GAMMA what each uint8 becomes by each step, uint8 of shape [256, 256], or for floats the ends
+  of the 1,024 straight pieces, float32 of shape [256, 1025]; of NOISE the key of the element draws;
+- `numbers`, for NORMALIZE: of uint8 images the table [channels, 256] of what each value becomes, of floats
   mean and standard deviation, [channels, 2].
 
-  | kind       | p0 .. p3                  | options                                                           |
-  |------------|---------------------------|-------------------------------------------------------------------|
-  | MAP        |                           | a: which of the maps; b: row of `values` outside of the image     |
-  | RESIZE     | top, left, height, width  | a: NEAREST, LINEAR or ANTIALIAS                                   |
-  | ROTATE     | cos, sin                  | a: NEAREST or LINEAR; b: row of `values` outside                  |
-  | BRIGHTNESS | factor                    |                                                                   |
-  | CONTRAST   | factor                    |                                                                   |
-  | SATURATION | factor                    |                                                                   |
-  | GAMMA      | step                      | c: its table in `tables`                                          |
-  | INVERT     | on                        |                                                                   |
-  | POSTERIZE  | bits                      |                                                                   |
-  | SOLARIZE   | threshold                 |                                                                   |
-  | GRAYSCALE  | on                        |                                                                   |
-  | ERASE      | top, left, height, width  | a: how many, then fields are arrays; b: row of `values` put in    |
-  | NOISE      | sigma                     | a: the mean as float32; b: 1 to clip floats; c: its key in `tables` |
-  | NORMALIZE  |                           | a: 1 where planes become items, 2 where items become planes       |
-  | COPY       |                           | nothing changes; every program ends with NORMALIZE or COPY        |
+  | kind       | p0 .. p3                 | options                                                         |
+  |------------|--------------------------|-----------------------------------------------------------------|
+  | MAP        |                          | a: which of the maps; b: row of `values` outside of the image   |
+  | RESIZE     | top, left, height, width | a: NEAREST, LINEAR or ANTIALIAS                                 |
+  | ROTATE     | cos, sin                 | a: NEAREST or LINEAR; b: row of `values` outside of the image   |
+  | BRIGHTNESS | factor                   |                                                                 |
+  | CONTRAST   | factor                   |                                                                 |
+  | SATURATION | factor                   |                                                                 |
+  | GAMMA      | step                     | c: its table in `tables`                                        |
+  | INVERT     | on                       |                                                                 |
+  | POSTERIZE  | bits                     |                                                                 |
+  | SOLARIZE   | threshold                |                                                                 |
+  | GRAYSCALE  | on                       |                                                                 |
+  | ERASE      | top, left, height, width | a: how many, the fields are arrays; b: row of `values` put in   |
+  | NOISE      | sigma                    | a: mean as float32; b: 1 to clip floats; c: key in `tables`     |
+  | NORMALIZE  |                          | a: 1 where planes become items, 2 where items become planes     |
+  | COPY       |                          | nothing changes; every program ends with NORMALIZE or COPY      |
 
 The maps and at most one RESIZE or ROTATE come before all other passes.
 CROP, FLIP_X, FLIP_Y and TURN (p0, p1: top and left; flip; flip; k) are rows of the same form, which

@@ -56,7 +56,7 @@ class ImageStage:
 
 
 def find_image_stage(bound: Bound, first: int) -> ImageStage | None:
-    """Return the stage that performs as many augmentations as can be from one on; None if it performs none."""
+    """Return the stage that performs as many augmentations as it can from one on; None if it can none."""
     programs: dict[str, ImageProgram] = {}
     number = first
     for number in range(first, len(bound.chain.ops) + 1):

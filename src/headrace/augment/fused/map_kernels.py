@@ -24,7 +24,7 @@ _MAPPER = types.uint64(
 
 
 @njit("UniTuple(int64, 6)(int32[::1], int32[::1])", nogil=True, cache=True)
-def _step(row: Any, record: Any) -> Any:
+def _step(row: Any, record: Any) -> Any:  # noqa: PLR0911
     """Return the map of one crop, flip or turn: y0, x0, y_dy, y_dx, x_dy, x_dx."""
     kind, drawn = row[_KIND], np.int64(record[row[_P0]])
     bottom, right = np.int64(row[_HEIGHT]) - 1, np.int64(row[_WIDTH]) - 1
@@ -38,9 +38,9 @@ def _step(row: Any, record: Any) -> Any:
     turns = drawn & 3 if kind == _TURN else zero
     if turns == 1:
         return zero, right, zero, one, -one, zero
-    if turns == 2:  # noqa: PLR2004  half a turn
+    if turns == 2:
         return bottom, right, -one, zero, zero, -one
-    if turns == 3:  # noqa: PLR2004  three quarters
+    if turns == 3:
         return bottom, zero, zero, -one, one, zero
     return zero, zero, one, zero, zero, one
 
@@ -99,7 +99,9 @@ def row_mapper(kind: Any) -> Callable[..., Any]:
     fill_row, copy_pixels = _row_filler(kind), _pixel_copier(kind)
 
     @njit(_MAPPER, nogil=True, cache=True, boundscheck=False)
-    def map_row(image: Any, buffer: Any, plane: Any, y: Any, row: Any, places: Any, fill: Any) -> Any:
+    def map_row(  # noqa: PLR0913, PLR0917
+        image: Any, buffer: Any, plane: Any, y: Any, row: Any, places: Any, fill: Any
+    ) -> Any:
         # row: of the passes; places: the map; fill: address of the values outside.
         item, width, new_width = np.int64(row[_ITEM]), np.int64(row[_WIDTH]), np.int64(row[_NEW_WIDTH])
         left, right = np.int64(places[7]), min(np.int64(places[9]), new_width)

@@ -83,8 +83,8 @@ def image_resizer(kind: Any) -> Callable[..., None]:
 def _weigher(kind: Any) -> Callable[..., Any]:
     """Compile what finds the weights of one axis.
 
-    For each output pixel: the first source pixel and how many there are, int64 each, then as many weights of 8
-    bytes as there can be, in the lower half of each: int32 in 2^-22 for uint8, else float32.
+    For each output pixel: the first source pixel and how many there are, int64 each, then as many weights of
+    8 bytes as there can be, in the lower half of each: int32 in 2^-22 for uint8, else float32.
     """
     is_uint8 = kind == types.uint8
     number = types.int32 if is_uint8 else types.float32

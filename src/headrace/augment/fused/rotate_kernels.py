@@ -87,7 +87,7 @@ def image_rotator(kind: Any) -> Callable[..., None]:
                     line = (height - 1) * ONE + sine * across + cosine * down
                     if is_nearest:
                         old_y, old_x = (line + _MIDDLE) >> POSITION_BITS, (column + _MIDDLE) >> POSITION_BITS
-                        is_inside = 0 <= old_y and old_y < height and 0 <= old_x and old_x < width
+                        is_inside = old_y >= 0 and old_y < height and old_x >= 0 and old_x < width
                         begin = (old_y * width + old_x) * item
                         for part in range(item):
                             out[place + part] = source[begin + part] if is_inside else values[plane + part]

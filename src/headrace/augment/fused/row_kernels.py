@@ -22,8 +22,8 @@ _WRITER = types.void(
 )  # fmt: skip
 
 Way = Literal["table", "line", "standard"]
-"""How elements are converted: by the table of their channel; or, from uint8, as (x - m) * factor in float64; or, floats,
-as (x - mean) / deviation."""
+"""How elements are converted: by the table of their channel; or, uint8, as (x - m) * factor in float64; or,
+floats, as (x - mean) / deviation."""
 
 
 @cache
@@ -39,7 +39,7 @@ def image_writer(old: Any, new: Any, way: Way) -> Callable[..., None]:
     map_row, write_row, write_plane = row_mapper(old), row_writer(old, new, way), plane_writer(old, new, way)
 
     @njit(_WRITER, nogil=True, cache=True, boundscheck=False)
-    def write_image(
+    def write_image(  # noqa: PLR0913, PLR0917
         image: Any, buffer: Any, target: Any, row: Any, places: Any, fill: Any, numbers: Any, layout: Any
     ) -> None:
         planes, item = np.int64(row[_PLANES]), np.int64(row[_ITEM])
@@ -80,7 +80,7 @@ def row_writer(old: Any, new: Any, way: Way) -> Callable[..., None]:
         cache=True,
         boundscheck=False,
     )
-    def write_row(
+    def write_row(  # noqa: PLR0913, PLR0917
         row: Any, numbers: Any, target: Any, width: Any, item: Any, channel: Any, apart: Any
     ) -> None:
         # numbers: address of what the channels are converted by; apart: elements from one pixel of a channel
