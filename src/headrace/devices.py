@@ -76,7 +76,10 @@ def _find_backend(device: Device, output: Output) -> Backend:
             wrap = _as_it_is
         return Backend(device, HostOutputs(device), find_stages, host_planned, np.empty, wrap)
     assert isinstance(device, CudaDevice)
-    from headrace.augment.cuda.stages import DevicePlanned, cuda_stages
+    from headrace.augment.cuda.module import CudaLauncher
+    from headrace.augment.cuda.stages import DevicePlanned, device_stages
+
+    launcher = CudaLauncher(load_cupy())
 
     if output == "torch":
         from headrace.torch import TorchOutputs, current_ordinal, to_tensor
@@ -86,7 +89,9 @@ def _find_backend(device: Device, output: Output) -> Backend:
         outputs, wrap = TorchOutputs(device), to_tensor
     else:
         outputs, wrap = CupyOutputs(device), _as_it_is
-    return Backend(device, outputs, cuda_stages, DevicePlanned, load_cupy().empty, wrap)
+    return Backend(
+        device, outputs, partial(device_stages, launcher=launcher), DevicePlanned, load_cupy().empty, wrap
+    )
 
 
 def _check_output(name: str, output: Output, allowed: tuple[str, str]) -> None:

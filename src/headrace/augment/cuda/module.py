@@ -35,7 +35,7 @@ class Launcher(Protocol):
 
 
 class CudaLauncher:
-    """Runs kernels on the current stream of the current device. The module is compiled once for each device."""
+    """Runs kernels on the current stream of the current device; each compiles the module once."""
 
     def __init__(self, cupy: Any) -> None:
         """Compile nothing yet."""

@@ -7,12 +7,12 @@ from functools import cache
 from importlib.resources import files
 
 from headrace.augment.fused.image_program import PASS_WORDS, Kind, Sampling, Word
-from headrace.augment.image.tone import GAMMAS
+from headrace.augment.image.tone import GAMMA_CELLS, GAMMAS
 
 OPTIONS = ("--fmad=false", "--std=c++14")
 """For NVRTC: products and sums are not fused, so that their bits are those of the reference."""
 
-# For each kind of element: what it is called in C, what is computed with, whether that is whole, and the files.
+# For each kind of element: its name in C, what is computed with, whether that is whole, and the files.
 _KINDS = {
     "u8": ("u8", "int", 1, ("moves.cuh", "image.cuh")),
     "u16": ("u16", "u16", 1, ("moves.cuh",)),
@@ -36,7 +36,7 @@ def kernel_source() -> str:
 
 def _constants() -> str:
     """Return the words of programs as C sees them."""
-    values = {"PASS_WORDS": PASS_WORDS, "GAMMA_STEPS": GAMMAS}
+    values = {"PASS_WORDS": PASS_WORDS, "GAMMA_STEPS": GAMMAS, "GAMMA_CELLS": GAMMA_CELLS}
     tables: tuple[type[IntEnum], ...] = (Kind, Word, Sampling)
     for table in tables:
         values |= {each.name: each.value for each in table if each.name != "KIND"}

@@ -198,9 +198,9 @@ __device__ __forceinline__ VALUE NAME(gamma_of)(const PIXEL *table, VALUE value)
 #else
     value = NAME(clipped)(value, 1.0f);
     if (value != value) return value;
-    float cells = sqrtf(value) * 1024.0f;
+    float cells = sqrtf(value) * (float)GAMMA_CELLS;
     int cell = (int)cells;
-    cell = cell > 1023 ? 1023 : cell;
+    cell = cell > GAMMA_CELLS - 1 ? GAMMA_CELLS - 1 : cell;
     return table[cell] + (table[cell + 1] - table[cell]) * (cells - (float)cell);
 #endif
 }
@@ -251,7 +251,7 @@ __device__ __forceinline__ VALUE NAME(noisy)(VALUE value, float mean, float sigm
 __device__ __forceinline__ int NAME(is_erased)(const int *record, const int *row, int y, int x)
 {
     int found = 0;
-    for (int at = 0; at < row[B]; ++at) {
+    for (int at = 0; at < row[A]; ++at) {
         int top = record[row[P0] + at], left = record[row[P1] + at];
         found |= y >= top && y < top + record[row[P2] + at] && x >= left && x < left + record[row[P3] + at];
     }
@@ -284,21 +284,21 @@ __device__ __forceinline__ void NAME(change)(
             else if (kind == CONTRAST || kind == SATURATION) v[at] = NAME(blended)(v[at], other, 1, drawn);
             else if (kind == GRAYSCALE) v[at] = other;
             else if (kind == GAMMA) {
-                u64 table = (u64)row[A] * GAMMA_STEPS + drawn;
-                v[at] = NAME(gamma_of)(p->gammas + table * (IS_WHOLE ? 256 : 1025), v[at]);
+                u64 table = (u64)row[C] * GAMMA_STEPS + drawn;
+                v[at] = NAME(gamma_of)(p->gammas + table * (IS_WHOLE ? 256 : GAMMA_CELLS + 1), v[at]);
             }
             else if (kind == INVERT) v[at] = NAME(inverted)(v[at]);
             else if (kind == POSTERIZE) v[at] = NAME(posterized)(v[at], drawn);
             else if (kind == SOLARIZE) v[at] = NAME(solarized)(v[at], drawn);
             else if (kind == ERASE) {
-                if (NAME(is_erased)(record, row, y, x)) v[at] = p->fills[row[A] * channels + channel];
+                if (NAME(is_erased)(record, row, y, x)) v[at] = p->fills[row[B] * channels + channel];
             }
             else if (kind == NOISE) {
                 u64 plane = (u64)(channel / row[ITEM]) * row[HEIGHT] + y;
                 u64 element = (plane * row[WIDTH] + x) * row[ITEM] + channel % row[ITEM];
                 float drawn_normal = quantile_of(
-                    element_word(p->keys + 2 * row[A], p->identity + 5 * (u64)sample, element), p->normals);
-                v[at] = NAME(noisy)(v[at], p->numbers[row[C]], int_as_float(drawn), drawn_normal, row[B]);
+                    element_word(p->keys + 2 * row[C], p->identity + 5 * (u64)sample, element), p->normals);
+                v[at] = NAME(noisy)(v[at], int_as_float(row[A]), int_as_float(drawn), drawn_normal, row[B]);
             }
         }
     }

@@ -13,8 +13,7 @@ typedef struct {
     const u32 *identity;    /* [n][5] */
     const u32 *keys;        /* of the element draws, [rows][2] */
     const PIXEL *fills;     /* [rows][channels] */
-    const float *numbers;   /* of NOISE: mean; of NORMALIZE: mean and deviation, [channels][2] */
-    const PIXEL *gammas;    /* tables of each step, GAMMA_STEPS of GAMMA_ENTRIES */
+    const PIXEL *gammas;    /* [rows][GAMMA_STEPS][256 for u8, else GAMMA_CELLS + 1] */
     const float *normals;   /* the quantile table of the normal distribution */
     u64 *grays;             /* sums of gray, [n][contrasts] */
     int passes_count, fields, contrasts;
@@ -22,11 +21,11 @@ typedef struct {
 
 #define PROGRAM                                                                                                \
     const int *passes, const int *moves, const int *move_ends, const int *records, const u32 *identity,        \
-        const u32 *keys, const PIXEL *fills, const float *numbers, const PIXEL *gammas, const float *normals,  \
+        const u32 *keys, const PIXEL *fills, const PIXEL *gammas, const float *normals,  \
         u64 *grays, int passes_count, int fields, int contrasts
 #define BOUND                                                                                                  \
     {                                                                                                          \
-        passes, moves, move_ends, records, identity, keys, fills, numbers, gammas, normals, grays,             \
+        passes, moves, move_ends, records, identity, keys, fills, gammas, normals, grays,             \
             passes_count, fields, contrasts                                                                    \
     }
 

@@ -1,0 +1,177 @@
+"""The kernels of devices, compiled by the host's compiler: the bits of the reference."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from device_kernels import HostLauncher
+
+from headrace import augment
+from headrace.augment.base import Spec
+from headrace.augment.chain import Chain
+from headrace.augment.cuda.source import kernel_source
+from headrace.augment.cuda.stages import DevicePlanned, device_stages
+from headrace.augment.stage import reference_stages, run_stages
+from headrace.draws.draws import Draws, Samples
+
+SHAPES = [
+    ("NHWC", (13, 17, 3)),
+    ("NCHW", (3, 13, 17)),
+    ("NHWC", (12, 12)),
+    ("NHWC", (9, 9, 1)),
+    ("NCHW", (5, 11, 8)),
+]
+
+
+def geometry(k):
+    yield [augment.RandomCrop("x", (7, 9), padding=3, fill=9, **k), augment.HorizontalFlip("x", **k)]
+    yield [augment.VerticalFlip("x", **k), augment.CenterCrop("x", (20, 6), fill=2, **k)]
+    yield [augment.Resize("x", (8, 20), **k)]
+    yield [augment.RandomResizedCrop("x", (6, 7), p=0.7, **k)]
+    yield [augment.RandomResizedCrop("x", (31, 29), antialias=False, **k)]
+    yield [augment.Resize("x", (5, 6), interpolation="nearest", **k)]
+    yield [augment.Rotate("x", 40, fill=3, **k)]
+    yield [augment.Rotate("x", 80, interpolation="bilinear", fill=1, p=0.7, **k)]
+    yield [
+        augment.HorizontalFlip("x", **k),
+        augment.RandomResizedCrop("x", (8, 8), **k),
+        augment.Rot90("x", **k),
+        augment.VerticalFlip("x", **k),
+    ]
+
+
+def values(k):
+    yield [
+        augment.Brightness("x", 0.5, p=0.6, **k),
+        augment.Gamma("x", (0.5, 2), **k),
+        augment.Invert("x", **k),
+        augment.Posterize("x", (2, 6), **k),
+        augment.Solarize("x", (0.2, 0.8), **k),
+    ]
+    yield [
+        augment.RandomErasing("x", p=0.8, **k),
+        augment.Cutout("x", holes=(1, 4), size=(0.1, 0.6), fill=1, p=0.9, **k),
+    ]
+    yield [augment.GaussianNoise("x", mean=0.1, sigma=(0.05, 0.3), p=0.8, **k)]
+    yield [
+        augment.Gamma("x", p=0.5, **k),
+        augment.GaussianNoise("x", clip=False, **k),
+        augment.Gamma("x", **k),
+    ]
+    yield [augment.Normalize("x", 0.5, 0.25, to_layout="NHWC", **k)]
+    yield [augment.Normalize("x", 0.5, 0.25, dtype="float16", to_layout="NCHW", **k)]
+    yield [
+        augment.HorizontalFlip("x", **k),
+        augment.RandomResizedCrop("x", (8, 9), **k),
+        augment.Brightness("x", **k),
+        augment.GaussianNoise("x", **k),
+        augment.Cutout("x", **k),
+        augment.Normalize("x", 0.4, 0.3, to_layout="NCHW", **k),
+    ]
+
+
+def colours(k, channels):
+    if channels in (1, 3):
+        yield [
+            augment.RandomCrop("x", 7, **k),
+            augment.Contrast("x", 0.8, p=0.7, **k),
+            augment.Gamma("x", **k),
+            augment.Contrast("x", 0.8, **k),
+            augment.Normalize("x", 0.5, 0.2, **k),
+        ]
+    if channels == 3:
+        yield [
+            augment.RandomCrop("x", 6, **k),
+            augment.Saturation("x", 0.5, p=0.5, **k),
+            augment.Contrast("x", 0.4, **k),
+            augment.Grayscale("x", p=0.4, **k),
+            augment.Invert("x", p=0.5, **k),
+            augment.Normalize("x", (0.4, 0.5, 0.6), (0.2, 0.3, 0.1), to_layout="NHWC", **k),
+        ]
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory):
+    return HostLauncher(tmp_path_factory.mktemp("kernels"))
+
+
+def images(shape, dtype, seed):
+    rng = np.random.default_rng(seed)
+    if np.dtype(dtype).kind == "f":
+        return (rng.random((9, *shape)) * 1.2 - 0.1).astype(dtype)
+    return rng.integers(0, 256, (9, *shape)).astype(dtype)
+
+
+def poisoned(wanted):
+    return {
+        name: np.frombuffer(b"\xa5" * (int(np.prod(shape)) * np.dtype(dtype).itemsize), dtype)
+        .reshape(shape)
+        .copy()
+        for name, (shape, dtype) in wanted.items()
+    }
+
+
+def run(ops, x, launcher, seed):
+    """Perform a chain by its reference and by kernels."""
+    bound = Chain(tuple(ops)).bind({"x": Spec(x.shape[1:], x.dtype)})
+    planned = bound.plan(Draws(seed, 2), Samples(np.arange(len(x)) * 7 + seed))
+    stages = device_stages(bound, launcher)
+    expected = run_stages(bound, reference_stages(bound), {"x": x}, planned, poisoned)["x"]
+    there = DevicePlanned(bound.dtype, planned.packed, planned.identity, planned.element_keys)
+    launcher.launched.clear()
+    return expected, run_stages(bound, stages, {"x": x}, there, poisoned)["x"], stages
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize(("layout", "shape"), SHAPES)
+def test_images_equal_the_reference(layout, shape, dtype, launcher):
+    """Each chain is one stage of kernels, and its bits are those of the reference, gates and fills too."""
+    k = {"layout": layout}
+    channels = 1 if len(shape) == 2 else shape[-1] if layout == "NHWC" else shape[0]
+    chains = [*geometry(k), *values(k), *colours(k, channels)]
+    if dtype == "float32":
+        chains = [ops for ops in chains if getattr(ops[-1], "dtype", dtype) == dtype]
+
+    for seed, ops in enumerate(chains):
+        expected, found, stages = run(ops, images(shape, dtype, seed), launcher, seed)
+
+        names = [type(op).__name__ for op in ops]
+        assert len(stages) == 1, names
+        assert found.dtype == expected.dtype, names
+        assert found.tobytes() == expected.tobytes(), names
+        assert len(launcher.launched) <= 3, names
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int16", "uint32", "float64", "float16"])
+def test_numbers_of_all_kinds_are_moved(dtype, launcher):
+    """Crops, flips and turns move elements of 1, 2, 4 and 8 bytes as they are."""
+    x = images((9, 9, 2), dtype, 5)
+    ops = [augment.RandomCrop("x", 8, padding=2), augment.HorizontalFlip("x"), augment.Rot90("x")]
+
+    expected, found, stages = run(ops, x, launcher, 1)
+
+    assert found.tobytes() == expected.tobytes()
+    assert len(stages) == 1
+    assert launcher.launched == [f"image_moves_u{8 * x.dtype.itemsize}"]
+
+
+def test_what_no_kernel_performs_goes_by_its_reference(launcher):
+    """float64 is resized by the reference, between kernels that go on."""
+    ops = [augment.HorizontalFlip("x"), augment.Resize("x", 5), augment.VerticalFlip("x")]
+
+    expected, found, stages = run(ops, images((8, 8, 3), "float64", 2), launcher, 2)
+
+    assert found.tobytes() == expected.tobytes()
+    assert [type(stage).__name__ for stage in stages] == [
+        "DeviceImageStage",
+        "ReferenceStage",
+        "DeviceImageStage",
+    ]
+
+
+def test_the_module_has_no_headers():
+    """Nothing is included, so that one call of NVRTC compiles all kernels."""
+    assert "#include" not in kernel_source()
+    assert len(re.findall(r"^KERNEL ", kernel_source(), re.MULTILINE)) == 9
