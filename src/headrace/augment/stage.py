@@ -96,7 +96,7 @@ class ReferenceStage:
         op, path = self.bound.chain.ops[self.number], self.bound.chain.paths[self.number]
         params: dict[str, Any] = planned.params(path)
         identity: Any = planned.identity
-        if self.xp is not np:
+        if self.xp is not np and isinstance(identity, np.ndarray):  # else they are on a device already
             params = {name: self.xp.asarray(np.ascontiguousarray(values)) for name, values in params.items()}
             identity = self.xp.asarray(identity)
         keys = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from headrace.draws.namespaces import namespace_of
 from headrace.draws.tables import CELLS, LOG_CELLS, ROWS, SIDE, beta_table, log_uniform_table, normal_table
 from headrace.errors import OptionError
 
@@ -24,7 +25,7 @@ def uniform(words: Array) -> Array:
         >>> uniform(np.array([0, 1 << 31], np.uint32)).tolist()
         [0.0, 0.5]
     """
-    xp = words.__array_namespace__()
+    xp = namespace_of(words)
     return xp.astype(words >> 8, xp.float32) * 2.0**-24
 
 
@@ -43,7 +44,7 @@ def integers(words: Array, n: int | Array) -> Array:
         >>> integers(np.array([0, 1 << 31, 2**32 - 1], np.uint32), 10).tolist()
         [0, 5, 9]
     """
-    xp = words.__array_namespace__()
+    xp = namespace_of(words)
     if isinstance(n, int):
         if not 1 <= n <= 1 << 32:
             raise OptionError(f"`n` must be from 1 to 2^32 to draw integers below it, not {n!r}")
@@ -67,7 +68,7 @@ def bernoulli(words: Array, p: float | Array) -> Array:
         >>> bernoulli(np.array([0, 1 << 31, 2**32 - 1], np.uint32), 0.5).tolist()
         [True, False, False]
     """
-    xp = words.__array_namespace__()
+    xp = namespace_of(words)
     if isinstance(p, (int, float)):
         return xp.astype(words, xp.uint64) < threshold(p)
     limits = xp.astype(xp.floor(xp.astype(p, xp.float64) * 2.0**32), xp.uint64)
@@ -103,7 +104,7 @@ def permutation(words: Array) -> Array:
         >>> permutation(np.array([[7, 3, 7]], np.uint32)).tolist()
         [[1, 0, 2]]
     """
-    xp = words.__array_namespace__()
+    xp = namespace_of(words)
     # Equal words are told apart by their places, so that all sorts agree.
     places = xp.arange(words.shape[-1], dtype=xp.uint64)
     return xp.astype(xp.argsort((xp.astype(words, xp.uint64) << 32) | places, axis=-1), xp.int64)
@@ -151,7 +152,7 @@ def log_uniform(words: Array, low: float, high: float) -> Array:
         >>> log_uniform(np.array([0, 1 << 31], np.uint32), 0.25, 4.0).tolist()
         [0.25, 1.0]
     """
-    xp = words.__array_namespace__()
+    xp = namespace_of(words)
     table = xp.asarray(log_uniform_table(float(low), float(high)))
     shift = 32 - LOG_CELLS.bit_length() + 1
     value, slope = _cells(table, words >> shift)
@@ -160,7 +161,7 @@ def log_uniform(words: Array, low: float, high: float) -> Array:
 
 def _quantile(words: Array, table: Any) -> Array:
     """Read a quantile table: which row, which cell, how far into it."""
-    xp = words.__array_namespace__()
+    xp = namespace_of(words)
     upper = words >> 31
     place = xp.where(upper == 1, words ^ 0xFFFFFFFF, words)
     # Shift the leading bit to bit 30, so that the cell and the way into it lie right behind it.
@@ -177,7 +178,7 @@ def _quantile(words: Array, table: Any) -> Array:
 
 def _cells(table: Array, index: Array) -> tuple[Array, Array]:
     """Read value and slope of the cells that are named."""
-    xp = table.__array_namespace__()
+    xp = namespace_of(table)
     flat = xp.astype(xp.reshape(index, (-1,)), xp.int64)
     value, slope = (xp.reshape(xp.take(table[:, part], flat), index.shape) for part in (0, 1))
     return value, slope

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace.draws.namespaces import namespace_of
 from headrace.errors import OptionError
 
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
@@ -38,7 +39,7 @@ def philox4x32(counter: Any, key: Any) -> Any:
         >>> [hex(word) for word in words.tolist()]
         ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
-    xp = counter.__array_namespace__()
+    xp = namespace_of(counter)
     for name, array, width in (("counter", counter, 4), ("key", key, 2)):
         if array.dtype != xp.uint32 or array.ndim == 0 or array.shape[-1] != width:
             raise OptionError(

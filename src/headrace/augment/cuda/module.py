@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from headrace.augment.cuda.namespace import CupyNamespace
 from headrace.augment.cuda.source import OPTIONS, kernel_source
 
 THREADS = 256
@@ -39,7 +40,7 @@ class CudaLauncher:
 
     def __init__(self, cupy: Any) -> None:
         """Compile nothing yet."""
-        self.xp = cupy
+        self.xp = CupyNamespace(cupy)
         self._module = cupy.RawModule(code=kernel_source(), options=OPTIONS)
 
     def constant(self, array: NDArray[Any]) -> Any:
