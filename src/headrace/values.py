@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from headrace.augment.base import Augmentation
 from headrace.augment.chain import Chain as RandomChain
 from headrace.errors import OptionError, StateError, UnknownColumnError
+from headrace.execution.foreseen import check_augmentations
 from headrace.execution.recipe import Recipe
 from headrace.prepare.base import Step, frame_schema
 from headrace.prepare.chain import Chain
@@ -150,12 +151,18 @@ class ValueVerbs:
 
         Augmentations are performed in the order in which they are given; several calls add up. Each draws by
         (seed, epoch, sample id, its name), so that a sample gets the same in any batch, rank and process.
+        Loaders deliver changed samples; `take`, `head` and `to_arrow` show them as they were before.
+
+        Columns and their types are checked now as far as they are known, else with the first batch. Verbs
+        that change columns come before; which samples take part may still be said afterwards.
 
         Args:
             augmentations: Some of `hr.augment`.
 
         Raises:
             OptionError: What is given is no augmentation, or two have the same name.
+            UnknownColumnError: A column is not there.
+            SchemaError: A column does not hold what an augmentation needs.
 
         Example:
             >>> import headrace as hr, numpy as np
@@ -166,7 +173,7 @@ class ValueVerbs:
         """
         before = () if self.recipe.augment is None else self.recipe.augment.ops
         chain = RandomChain((*before, *augmentations))
-        self.check_names(chain.ops[0].changed if self.recipe.pack is None and chain.ops else ())
+        check_augmentations(self.recipe, chain)
         return self.with_recipe(replace(self.recipe, augment=chain if chain.ops else None))
 
     def _with(self, step: Step) -> Self:
@@ -177,6 +184,8 @@ class ValueVerbs:
         return self.with_recipe(replace(self.recipe, steps=(*self.recipe.steps, step)))
 
     def _check_unpacked(self, verb: str) -> None:
+        if self.recipe.augment is not None:
+            raise OptionError(f"`{verb}` must come before `augment`: random changes come last")
         if self.recipe.pack is not None:
             raise OptionError(
                 f"`{verb}` must come before `pack`, which is the last of the deterministic verbs"

@@ -163,18 +163,22 @@ class Bound:
             who = draws.identity(samples.as_one()) if is_shared else identity
             words = draw_words([keys[n] for n in numbers], [self.counts[n] for n in numbers], who)
             for number, own in zip(numbers, words, strict=True):
-                self._draw(number, own, records)
+                self._draw(number, own, samples.alone, records)
         return Planned(records, identity, element_keys)
 
-    def _draw(self, number: int, words: Words, records: NDArray[np.void]) -> None:
+    def _draw(
+        self, number: int, words: Words, alone: NDArray[np.bool_] | None, records: NDArray[np.void]
+    ) -> None:
         op, specs, own = self.chain.ops[number], self.states[number], records[self.chain.paths[number]]
         drawn = op.draw(words[:, 1:], specs)
         for name, values in drawn.items():
             own[name] = values
-        if op.p >= 1:
-            own["applied"] = 1
+        own["applied"] = 1
+        is_off = words[:, 0].astype(np.uint64) >= np.uint64(int(op.p * (MASK + 1)))
+        if alone is not None and isinstance(op, Mixing):
+            is_off |= alone
+        if not is_off.any():
             return
-        is_applied = words[:, 0].astype(np.uint64) < np.uint64(int(op.p * (MASK + 1)))
-        own["applied"] = is_applied
+        own["applied"][is_off] = 0
         for name, value in op.neutral(specs).items():
-            own[name][~is_applied] = value
+            own[name][is_off] = value

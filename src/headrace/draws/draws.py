@@ -35,11 +35,14 @@ class Samples:
             comes once. Copies of a sample draw apart.
         batch: Position in the epoch of the first sample of the global batch; what is drawn once for a
             whole batch is keyed by it.
+        alone: Which samples are mixed with no other one, as theirs could not be read, boolean of shape [n];
+            None where all have one.
     """
 
     ids: NDArray[np.int64]
     repeats: NDArray[np.int64] | None = None
     batch: int = 0
+    alone: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """How many samples there are."""
@@ -62,7 +65,7 @@ class Samples:
     def take(self, rows: NDArray[np.int64]) -> Samples:
         """Return the samples at these places."""
         repeats = None if self.repeats is None else self.repeats[rows]
-        return Samples(self.ids[rows], repeats, self.batch)
+        return Samples(self.ids[rows], repeats, self.batch, None if self.alone is None else self.alone[rows])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -88,24 +88,25 @@ class _Task:
                 drawn_for = self.partners.drawn_for(step, self.world, partner.ids)
                 others = partner, drawn_for
                 if self.workshop.options.skip_errors:
-                    others = self._aligned(batch, samples, others, step)
+                    samples, others = self._aligned(batch, samples, others, step)
             return self.augmenter(batch, self.plan.draws, samples, others)
 
     def _aligned(
         self, batch: Batch, samples: Samples, others: tuple[Batch, Samples], step: int
-    ) -> tuple[Batch, Samples]:
-        """Give each sample that could be read its partner; where that one could not be read, itself."""
+    ) -> tuple[Samples, tuple[Batch, Samples]]:
+        """Give each sample that could be read its partner; one whose partner could not is left alone."""
         assert self.partners is not None
         steps = range(step, step + 1)
         planned, wanted = (plan.samples_of(steps, self.world).ids for plan in (self.plan, self.partners))
         is_read, is_there = np.isin(planned, batch.ids), np.isin(wanted, others[0].ids)
         if is_read.all() and is_there.all():
-            return others
+            return samples, others
         places = (np.cumsum(is_there) - 1)[is_read]
         own = len(others[0]) + np.arange(len(batch))
         rows = np.where(is_there[is_read], places, own)
         joined = Batch.concat([_plain(others[0]), _plain(batch)])
-        return joined.take(rows), Samples.join(others[1], samples).take(rows)
+        mixed = joined.take(rows), Samples.join(others[1], samples).take(rows)
+        return replace(samples, alone=~is_there[is_read]), mixed
 
 
 def _plain(batch: Batch) -> Batch:
