@@ -266,11 +266,15 @@ class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs, Cache
         self.check_names([column])
         return measure_lengths(self.recipe, self.selection, column)
 
-    def to_torch_map(self) -> Any:
-        """Return a map-style `torch.utils.data.Dataset`, for torch's own samplers."""
+    def to_torch_map(self, seed: int = 0) -> Any:
+        """Return a map-style `torch.utils.data.Dataset`, for torch's own samplers.
+
+        Args:
+            seed: What augmentations draw by, together with the epoch that its `set_epoch` says.
+        """
         from headrace.torch import TorchMap
 
-        return TorchMap(self)
+        return TorchMap(self, seed)
 
     def _select(self, ids: Ids | Sequence[int]) -> Selection:
         chosen = Selection.of(ids, self.manifest.total)

@@ -21,14 +21,12 @@ from headrace.errors import (
     OptionError,
     StateError,
     UnknownSampleError,
+    check_whole,
 )
-from headrace.execution.build import build_batch
-from headrace.execution.cached import CachedRecipe
+from headrace.execution.access import RandomAccess
 from headrace.execution.deliver import extras, plain
 from headrace.execution.device.base import Stream
 from headrace.execution.device.cuda import CudaDevice, CudaStream, look
-from headrace.execution.remember import RememberingRecipe
-from headrace.planning.plan import BatchPlan
 from headrace.planning.world import World
 
 if TYPE_CHECKING:
@@ -356,6 +354,9 @@ class TorchMap(TorchDataset[dict[str, Any]]):
     them are kept as they are once prepared, or all of them as `ds.cache` says. `DataLoader` asks for
     a whole batch at once. For speed and an order that resumes use `ds.loader(...)`.
 
+    Augmentations draw by seed, epoch and sample, so say `set_epoch` before each epoch, as to a
+    `DistributedSampler`; without it, every epoch changes a sample alike.
+
     Example:
         >>> import headrace as hr
         >>> samples = hr.from_arrays({"x": [1, 2, 3]}).to_torch_map()
@@ -363,15 +364,19 @@ class TorchMap(TorchDataset[dict[str, Any]]):
         (3, {'x': tensor(3)})
     """
 
-    def __init__(self, source: Dataset) -> None:
-        """Wrap a data set."""
-        cached = CachedRecipe.of(source.recipe, source.selection)
-        self._recipe = cached if isinstance(cached, CachedRecipe) else RememberingRecipe.of(source.recipe)
-        self._ids = source.sample_ids
+    def __init__(self, source: Dataset, seed: int = 0) -> None:
+        """Wrap a data set, whose augmentations draw by this seed."""
+        self._access = RandomAccess(source.recipe, source.selection, seed)
+        self._count = len(source)
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # workers see it change
 
     def __len__(self) -> int:
         """How many samples there are."""
-        return len(self._ids)
+        return self._count
+
+    def set_epoch(self, epoch: int) -> None:
+        """Change samples as in that epoch from now on, also in workers; it begins with 0."""
+        self._epoch[0] = check_whole("epoch", epoch, least=0)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one sample: scalars as tensors without dimensions, negative indices from the end."""
@@ -380,11 +385,11 @@ class TorchMap(TorchDataset[dict[str, Any]]):
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Return several samples, read together."""
         places = np.asarray([int(index) for index in indices], np.int64)
-        bad = (places < -len(self._ids)) | (places >= len(self._ids))
+        bad = (places < -self._count) | (places >= self._count)
         if bad.any():
             raise UnknownSampleError(
-                f"an index must lie in {-len(self._ids)}..{len(self._ids) - 1}, got {int(places[bad][0])}"
+                f"an index must lie in {-self._count}..{self._count - 1}, got {int(places[bad][0])}"
             )
-        batch = build_batch(self._recipe, BatchPlan(0, 0, self._ids[places]))
+        batch = self._access.batch(places % max(self._count, 1), int(self._epoch))
         columns = {name: list(column) for name, column in to_tensors(batch, with_ids=False).items()}
         return [{name: column[row] for name, column in columns.items()} for row in range(len(places))]

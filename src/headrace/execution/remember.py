@@ -70,7 +70,9 @@ class RememberingRecipe(Recipe):
     @staticmethod
     def of(recipe: Recipe, limit: int = _LIMIT_BYTES) -> RememberingRecipe:
         """Let a recipe remember."""
-        return RememberingRecipe(recipe.source, recipe.steps, recipe.pack, recipe.keep_arrow, limit=limit)
+        return RememberingRecipe(
+            recipe.source, recipe.steps, recipe.pack, recipe.keep_arrow, augment=recipe.augment, limit=limit
+        )
 
     @cached_property
     def untouched(self) -> Mapping[str, Untouched]:
