@@ -34,7 +34,10 @@ Ids = NDArray[np.int64]
 TASK_ROWS = 1 << 13
 """Samples of small batches that a thread gathers at a time: handing them over costs little beside it."""
 
-_TASK_BYTES, _TASK_STEPS = 1 << 21, 64
+TASK_BYTES = 1 << 21
+"""Bytes of such batches, at most."""
+
+_TASK_STEPS = 64
 
 
 def find_whole(recipe: Recipe) -> Whole | None:
@@ -93,7 +96,7 @@ class _Gatherer:
         """How many steps a task takes, so that it is worth a thread's while."""
         rows = self.plan.batch_size(steps[0], self.world) if steps else 1
         width = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self._formats.values())
-        most = min(TASK_ROWS // rows, _TASK_BYTES // max(rows * width, 1), _TASK_STEPS)
+        most = min(TASK_ROWS // rows, TASK_BYTES // max(rows * width, 1), _TASK_STEPS)
         return max(most, 1)
 
     @cached_property

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.execution.cached import CachedRecipe
-from headrace.execution.direct import TASK_ROWS
+from headrace.execution.direct import TASK_BYTES, TASK_ROWS
+from headrace.execution.foreseen import augmented_bytes
 from headrace.execution.recipe import Recipe
 from headrace.execution.stream import room_ahead
 from headrace.execution.whole import find_in_memory
@@ -96,7 +97,13 @@ def explain(recipe: Recipe, plan: Plan, world: World, options: StreamOptions) ->
     mixing = (
         0.0 if order.name == "source" else 1.0 if order.name == "global" else min(open_groups / groups, 1.0)
     )
-    row_bytes = _row_bytes(recipe)
+    gathered, (before, after) = _row_bytes(recipe), augmented_bytes(recipe)
+    partners = 2 if recipe.augment is not None and recipe.augment.partner is not None else 1
+    open_memory = (
+        _batches_memory(plan, world, options, gathered)
+        if rows_from in _GATHERED
+        else _peak_memory(recipe, plan, world, options, gathered)
+    )
     return Explanation(
         samples=plan.count,
         steps=plan.steps(world),
@@ -108,13 +115,11 @@ def explain(recipe: Recipe, plan: Plan, world: World, options: StreamOptions) ->
         read_amplification=amplification,
         open_row_groups=open_groups / world.size,
         mixing=mixing,
-        row_bytes=row_bytes,
-        peak_memory=_batches_memory(plan, world, options, row_bytes)
-        if rows_from in _GATHERED
-        else _peak_memory(recipe, plan, world, options, row_bytes),
+        row_bytes=gathered - before + after,
+        peak_memory=open_memory * partners + _batches_memory(plan, world, options, after),
         advice=(
             *_advice_on_reads(
-                recipe, rows_from, order.passes, amplification, row_bytes * plan.samples.set.count
+                recipe, rows_from, order.passes, amplification, gathered * plan.samples.set.count
             ),
             *_advice_on_mixing(mixing, order.name, groups),
             *_notes(recipe),
@@ -156,8 +161,9 @@ def _amplification(plan: Plan, world: World) -> float:
 def _batches_memory(plan: Plan, world: World, options: StreamOptions, row_bytes: int) -> int:
     """The batches that are prepared ahead, one under way in each thread, and the consumer's own."""
     batch = plan.batch_size(0, world) if plan.steps(world) else 0
-    ahead = max(options.ahead * batch, TASK_ROWS) if options.threads else 0
-    return (ahead + max(batch, TASK_ROWS) * (options.threads + 1)) * row_bytes
+    task = max(batch, min(TASK_ROWS, TASK_BYTES // max(row_bytes, 1)))
+    ahead = max(options.ahead * batch, task) if options.threads else 0
+    return (ahead + task * (options.threads + 1)) * row_bytes
 
 
 def _peak_memory(recipe: Recipe, plan: Plan, world: World, options: StreamOptions, row_bytes: int) -> int:

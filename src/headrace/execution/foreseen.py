@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 import pyarrow as pa
 
@@ -24,6 +26,28 @@ def check_augmentations(recipe: Recipe, chain: Chain) -> None:
         UnknownColumnError: A column is not there.
         SchemaError: A column does not hold what an augmentation needs.
     """
+    _follow(recipe, chain)
+
+
+def augmented_bytes(recipe: Recipe) -> tuple[int, int]:
+    """Bytes of one sample's augmented columns before and after, as far as they are known.
+
+    Lists, and what only data can tell, count as nothing.
+    """
+    if recipe.augment is None:
+        return 0, 0
+    before, after = _specs(recipe), _follow(recipe, recipe.augment)
+    changed = {*recipe.augment.columns, *(after.keys() - before.keys())}
+    return _nbytes(before, changed), _nbytes(after, changed)
+
+
+def _nbytes(specs: Mapping[str, Spec | None], names: Iterable[str]) -> int:
+    found = (specs.get(name) for name in names)
+    return sum(spec.size * spec.dtype.itemsize for spec in found if spec is not None and not spec.is_ragged)
+
+
+def _follow(recipe: Recipe, chain: Chain) -> dict[str, Spec | None]:
+    """What is known of the columns after a chain; refuses what is known not to fit."""
     names, specs = _names(recipe), _specs(recipe)
     for op in chain.ops:
         missing = [] if names is None else [column for column in op.changed if column not in names]
@@ -40,6 +64,7 @@ def check_augmentations(recipe: Recipe, chain: Chain) -> None:
         else:  # what it makes of them is known once the first batch is there
             specs = {name: spec for name, spec in specs.items() if name not in op.changed}
             names = None
+    return specs
 
 
 def _names(recipe: Recipe) -> set[str] | None:
