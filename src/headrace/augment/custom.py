@@ -107,6 +107,7 @@ class Lambda(Augmentation):
 
     parity: ClassVar[Parity] = "C"
     draws_elements: ClassVar[bool] = True
+    on_host: ClassVar[bool] = True  # the function is given NumPy arrays, and may do anything with them
 
     def check(self) -> None:
         """Refuse options that cannot be right."""
