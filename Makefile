@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-short soak clean redis-server
+.PHONY: help demo test check format bench bench-short soak cuda-check clean redis-server c-compiler
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -18,7 +18,7 @@ help: ## List the targets.
 demo: $(STAMP) ## Train a small model on real shards, stop it, resume it.
 	$(BIN)/headrace demo
 
-test: $(STAMP) redis-server ## Run the whole suite, the documented examples included.
+test: $(STAMP) redis-server c-compiler ## Run the whole suite, the documented examples included.
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 check: $(STAMP) ## Lint, formatting, types, import directions and house rules.
@@ -56,6 +56,10 @@ bench-short: $(STAMP) ## Measure all on little data.
 soak: $(STAMP) ## Run the tests marked slow.
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
+cuda-check: $(STAMP) ## Install CuPy with NVRTC and compile the GPU's kernels; needs no GPU, but 450 MB.
+	@$(PIP) '.[cuda]'
+	$(BIN)/python -m pytest -m nvrtc
+
 clean: ## Remove the environment and all caches.
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
@@ -68,6 +72,15 @@ redis-server:
 		apt-get install --yes --no-install-recommends $@ >/dev/null 2>&1 || { apt-get update >/dev/null && \
 		apt-get install --yes --no-install-recommends $@ >/dev/null; }; }; } || { \
 		echo 'The tests need $@: run `apt-get install $@` as root (on macOS `brew install redis`).'; exit 1; } >&2
+
+# The tests compile the bodies of GPU kernels with the host's compiler.
+c-compiler:
+	@command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { \
+		echo 'Installing gcc'; export DEBIAN_FRONTEND=noninteractive; \
+		apt-get install --yes --no-install-recommends gcc libc6-dev >/dev/null 2>&1 || { apt-get update >/dev/null && \
+		apt-get install --yes --no-install-recommends gcc libc6-dev >/dev/null; }; }; } || { \
+		echo 'The tests need a C compiler: run `apt-get install gcc libc6-dev` as root.'; exit 1; } >&2
 
 # The stamp is older than pyproject.toml or constraints.txt when one of them changed: install again, into the same
 # environment if it still works. torch goes in first and alone, so that nothing else chooses its build.
