@@ -126,6 +126,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "distributed": ("execution/dask.py",),
     "cupy": ("execution/device/cuda.py", "augment/cuda/module.py"),
     "jinja2": ("report/page.py",),
+    "array_api_strict": ("testing/",),
     "pytest": ("testing/",),
     "hypothesis": ("testing/",),
     "psutil": (),
