@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba import from_dtype, njit, types
 
-from headrace.augment.fused.series_moves import count_passes, is_performed, move_series
+from headrace.augment.fused.series_moves import copy_sample, count_passes, is_performed, move_series
 from headrace.augment.fused.series_program import Kind, Word
 from headrace.augment.fused.word_kernels import BLOCK, fill_element_words, fill_quantiles
 from headrace.augment.series.base import STEP
@@ -74,7 +74,7 @@ def _run(  # noqa: PLR0913, PLR0917
         record, now = records[sample], source[rows[sample]]
         left = count_passes(passes, record)
         if left == 0:
-            out[sample] = now
+            copy_sample(now, out[sample])
         for row in range(passes.shape[0]):
             what = passes[row]
             if is_performed(what, record):
@@ -97,7 +97,7 @@ def _move(  # noqa: PLR0913, PLR0917
         record, now = records[sample], source[rows[sample]]
         left = count_passes(passes, record)
         if left == 0:
-            out[sample] = now
+            copy_sample(now, out[sample])
         for row in range(passes.shape[0]):
             what = passes[row]
             if is_performed(what, record):

@@ -44,23 +44,31 @@ def move_series(what: Any, record: Any, values: Any, source: Any, target: Any) -
         source: The sample's elements before.
         target: Where they come.
     """
-    steps, drawn = np.int64(what[_BEFORE]), np.int64(record[what[_P0]])
+    steps, drawn, zero = np.int64(what[_BEFORE]), np.int64(record[what[_P0]]), np.int64(0)
     if what[_KIND] == _CROP:
-        _copy(source, target, what, drawn, 0, np.int64(what[_AFTER]))
+        _copy(source, target, what, drawn, zero, np.int64(what[_AFTER]))
     elif what[_KIND] == _PERMUTE:
         _permute(what, record, source, target)
     elif what[_KIND] == _REVERSE:
         _reverse(what, source, target)
     elif what[_KIND] != _SHIFT:
         _mask(what, record, values[what[_B]], source, target)
-    elif what[_A] != 0:
-        to = drawn % steps
-        _copy(source, target, what, 0, to, steps - to)
-        _copy(source, target, what, steps - to, 0, to)
     else:
-        gone = min(abs(drawn), steps)
-        _fill(values[what[_B]], target, what, 0 if drawn > 0 else steps - gone, gone)
-        _copy(source, target, what, max(-drawn, 0), max(drawn, 0), steps - gone)
+        moved = drawn % steps if what[_A] != 0 else max(min(drawn, steps), -steps)
+        first, to = max(-moved, zero), max(moved, zero)
+        rest = steps - first - to
+        _copy(source, target, what, first, to, rest)
+        if what[_A] != 0:
+            _copy(source, target, what, rest, zero, to)
+        else:
+            _fill(values[what[_B]], target, what, rest if first > 0 else zero, first + to)
+
+
+@njit(nogil=True, cache=True)
+def copy_sample(source: Any, target: Any) -> None:
+    """Copy all elements."""
+    for at in range(target.size):
+        target[at] = source[at]
 
 
 @njit(nogil=True, cache=True)
@@ -96,7 +104,7 @@ def _permute(what: Any, record: Any, source: Any, target: Any) -> None:
     length, longer, to = steps // segments, steps % segments, np.int64(0)
     for place in range(segments):
         piece = np.int64(record[what[_P1] + place])
-        size = length + (1 if piece < longer else 0)
+        size = length + np.int64(piece < longer)
         _copy(source, target, what, piece * length + min(piece, longer), to, size)
         to += size
 
@@ -119,8 +127,7 @@ def _reverse(what: Any, source: Any, target: Any) -> None:
 @njit(nogil=True, cache=True)
 def _mask(what: Any, record: Any, value: Any, source: Any, target: Any) -> None:
     steps, channels = np.int64(what[_BEFORE]), np.int64(what[_CHANNELS])
-    for at in range(source.size):
-        target[at] = source[at]
+    copy_sample(source, target)
     for band in range(what[_A]):
         start, width = np.int64(record[what[_P0] + band]), np.int64(record[what[_P1] + band])
         if what[_C] == 0:
