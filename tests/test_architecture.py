@@ -71,6 +71,7 @@ COMPILED = (
     "augment/fused/row_kernels.py",
     "augment/fused/series_kernels.py",
     "augment/fused/series_moves.py",
+    "augment/fused/token_kernels.py",
     "augment/fused/word_kernels.py",
     "copying.py",
     "dedup/bloom/kernels.py",

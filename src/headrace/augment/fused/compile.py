@@ -5,9 +5,10 @@ from __future__ import annotations
 from headrace.augment.chain import Bound
 from headrace.augment.fused.images import find_image_stage
 from headrace.augment.fused.series import find_series_stage
+from headrace.augment.fused.tokens import find_token_stage
 from headrace.augment.stage import ReferenceStage, Stage
 
-_FINDERS = (find_image_stage, find_series_stage)
+_FINDERS = (find_image_stage, find_series_stage, find_token_stage)
 """Each returns the stage that performs as many augmentations as it can from one on; None if it can none."""
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.augment.chain import Bound, Planned
+from headrace.augment.fused.rows import as_rows
 from headrace.augment.fused.series_program import SeriesProgram, Word, is_series, write_program
-from headrace.augment.stage import Allocate, Columns, Picked
+from headrace.augment.stage import Allocate, Columns
 from headrace.draws.tables import normal_table
 
 
@@ -64,17 +65,6 @@ def find_series_stage(bound: Bound, first: int) -> SeriesStage | None:
     while end < len(bound.chain.ops) and is_series(bound.chain.ops[end]):
         end += 1
     return SeriesStage(bound, range(first, end)) if end > first else None
-
-
-def as_rows(column: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return samples as rows of elements, of shape [rows, elements], and which of them are wanted."""
-    if isinstance(column, Picked):
-        array, rows = column.array, np.ascontiguousarray(column.places, np.int64)
-        if array.flags.c_contiguous and array.flags.aligned:
-            return array.reshape(len(array), -1), rows
-        column = column.copy()
-    array = np.require(column, requirements=["C", "ALIGNED"])
-    return array.reshape(len(array), -1), np.arange(len(array))
 
 
 def _run(program: SeriesProgram, column: Any, planned: Planned, name: str, out: NDArray[Any]) -> None:

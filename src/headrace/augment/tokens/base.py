@@ -147,11 +147,19 @@ class TokenAugmentation(Augmentation):
         """What fills a column up behind its tokens: the pad of the ids, 0 of the others."""
         return (self.pad_id or 0) if column == self.ids else 0
 
-    def _pad(self, column: str, ragged: Ragged, ids: Ragged) -> NDArray[Any]:
+    def check_places(self, column: str, ragged: Ragged, ids: Ragged) -> None:
+        """Refuse a ragged column whose samples are not as long as those of the ids.
+
+        Raises:
+            SchemaError: Names both columns.
+        """
         if not np.array_equal(ragged.offsets, ids.offsets):
             raise SchemaError(
                 f"{self.title}: column `{column}` must have as many values in each sample as `{self.ids}`"
             )
+
+    def _pad(self, column: str, ragged: Ragged, ids: Ragged) -> NDArray[Any]:
+        self.check_places(column, ragged, ids)
         lengths = np.diff(ragged.offsets)
         padded = np.zeros((len(ragged), int(lengths.max(initial=0))), ragged.values.dtype)
         padded[np.arange(padded.shape[1]) < lengths[:, None]] = ragged.values
