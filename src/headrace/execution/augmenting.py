@@ -40,7 +40,7 @@ class Augmenter:
         """Take a chain, and the memory that batches lie in."""
         self.chain = chain
         self._memory = memory or BatchMemory()
-        self._compiled: dict[tuple[tuple[str, Spec], ...], Compiled] = {}
+        self._compiled: dict[frozenset[tuple[str, Spec]], Compiled] = {}
 
     def compiled(self, columns: Mapping[str, Any]) -> Compiled:
         """Bind the chain to what these columns hold.
@@ -49,8 +49,27 @@ class Augmenter:
             UnknownColumnError: A column is not there.
             SchemaError: A column does not hold what an augmentation needs.
         """
-        specs = {name: Spec.of(column) for name, column in columns.items() if _is_array(column)}
-        key = tuple(specs.items())
+        return self._bind({name: Spec.of(column) for name, column in columns.items() if _is_array(column)})
+
+    def picks(self, specs: Mapping[str, Spec]) -> frozenset[str]:
+        """Return the columns whose rows are read where they lie, so that nobody need copy them before.
+
+        Args:
+            specs: What the columns hold.
+
+        Raises:
+            HeadraceError: As `compiled` does.
+        """
+        compiled = self._bind(specs)
+        found: dict[str, bool] = {}
+        for stage in compiled.stages:
+            for number in stage.numbers:
+                for column in compiled.bound.chain.ops[number].changed:
+                    found.setdefault(column, column in stage.picks)
+        return frozenset(column for column, is_picked in found.items() if is_picked)
+
+    def _bind(self, specs: Mapping[str, Spec]) -> Compiled:
+        key = frozenset(specs.items())
         if key not in self._compiled:
             bound = self.chain.bind(specs)
             self._compiled[key] = Compiled(bound, find_stages(bound))

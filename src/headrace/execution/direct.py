@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.augment.base import Spec
+from headrace.augment.stage import Picked
 from headrace.batch import Batch
 from headrace.execution.cached import CachedRecipe
 from headrace.execution.executors import Serial, Threads
@@ -129,21 +131,39 @@ class _Gatherer:
             # A consumer that keeps one batch shall not keep the ids of others.
             ids = ids if len(steps) == 1 else ids.copy()
             batch = Batch(columns, ids, self.plan.padding_mask(step, self.world))
-            batches.append(self._augmented(self.recipe.finish(batch), step))
+            batches.append(self._augmented(self.recipe.finish(batch), step, places[end - size : end]))
         return batches
 
-    def _augmented(self, batch: Batch, step: int) -> Batch:
+    def _augmented(self, batch: Batch, step: int, places: Ids) -> Batch:
         augmenter = self.workshop.augmenter
         if augmenter is None:
             return batch
+        picked = {name: Picked(column, places) for name, column in self._picked.items()}
         with measured(self.workshop.stats, "augment"):
-            return augmenter(batch, self.plan.draws, self.plan.drawn_for(step, self.world, batch.ids))
+            samples = self.plan.drawn_for(step, self.world, batch.ids)
+            changed = augmenter(batch, self.plan.draws, samples, picked=picked)
+        if not picked:
+            return changed
+        names = dict.fromkeys((*self.whole.columns, *changed.columns))  # in their order again
+        return replace(changed, columns={name: changed[name] for name in names})
+
+    @cached_property
+    def _picked(self) -> dict[str, Array]:
+        """The columns whose rows are not gathered: the augmentations read them where they lie."""
+        pack, augmenter = self.recipe.pack, self.workshop.augmenter
+        if augmenter is None or (pack is not None and pack.padding is not None):
+            return {}
+        picks = augmenter.picks({name: Spec(*each) for name, each in self._formats.items()})
+        columns = self.whole.columns.items()
+        return {
+            name: column for name, column in columns if name in picks and not isinstance(column, Stack)
+        }
 
     def _allocate(self, rows: int) -> dict[str, Array]:
         """Take memory for one batch."""
-        formats = self._formats.items()
+        formats = {name: each for name, each in self._formats.items() if name not in self._picked}
         return self.workshop.memory.allocate(
-            {name: ((rows, *shape), kind) for name, (shape, kind) in formats}
+            {name: ((rows, *shape), kind) for name, (shape, kind) in formats.items()}
         )
 
     def _fill(self, batches: list[dict[str, Array]], places: Ids, ends: Ids) -> None:
@@ -151,6 +171,8 @@ class _Gatherer:
         from headrace.execution import kernels  # numba loads with the first use
 
         for name, column in self.whole.columns.items():
+            if name in self._picked:
+                continue
             outputs = np.array([address(arrays[name]) for arrays in batches], np.uint64)
             if isinstance(column, Stack):
                 kernels.gather_columns(column.parts, places, ends, outputs)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.augment.base import Mixing
+from headrace.augment.base import Mixing, Spec
 from headrace.augment.chain import Bound, Planned
 from headrace.augment.stage import Picked, Stage, reference_stages, run_stages
 from headrace.batch import Batch
@@ -50,6 +50,10 @@ class DepartingAugmenter(Augmenter):
     Ragged columns are changed on the host, as how long their samples become is known only afterwards; so are
     augmentations before one of those.
     """
+
+    def picks(self, specs: Mapping[str, Spec]) -> frozenset[str]:
+        """None: rows are gathered into slabs."""
+        return frozenset()
 
     def __call__(
         self,
