@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -101,19 +101,29 @@ class Augmentation(ABC):
     on_host: ClassVar[bool] = False  # never performed on a device
 
     def __post_init__(self) -> None:
-        names: object = (self.columns,) if isinstance(self.columns, str) else tuple(self.columns)
-        if not names or not all(isinstance(name, str) for name in cast("tuple[object, ...]", names)):
+        for option in fields(self):
+            object.__setattr__(self, option.name, _plain(getattr(self, option.name)))
+        names: object = (self.columns,) if isinstance(self.columns, str) else self.columns
+        if not isinstance(names, tuple) or not names or not all(isinstance(name, str) for name in names):
             raise OptionError(f"{self.title}: `columns` must name a column or several, got {self.columns!r}")
+        if len(set(names)) < len(names):
+            raise OptionError(f"{self.title}: each of `columns` can be named once, got {self.columns!r}")
         object.__setattr__(self, "columns", names)
         chance = cast("object", self.p)
         if isinstance(chance, bool) or not isinstance(chance, (int, float)) or not 0 <= chance <= 1:
             raise OptionError(f"{self.title}: `p` must be a probability from 0 to 1, got {self.p!r}")
+        if self.name is not None and (not isinstance(self.name, str) or not self.name):
+            raise OptionError(f"{self.title}: `name` must be text, got {self.name!r}")
+        if not isinstance(self.same_on_batch, bool):
+            raise OptionError(
+                f"{self.title}: `same_on_batch` must be True or False, got {self.same_on_batch!r}"
+            )
         self.check()
 
     @property
     def title(self) -> str:
         """What messages call it."""
-        return self.name or type(self).__name__
+        return str(self.name or type(self).__name__)
 
     @property
     def changed(self) -> tuple[str, ...]:
@@ -217,6 +227,14 @@ class Mixing(Augmentation):
         noise: Noise,
     ) -> Mapping[str, Any]:
         """Mix columns with those of the partners, by the array API alone; see `apply`."""
+
+
+def _plain(value: Any) -> Any:
+    """Turn lists, arrays and their scalars into tuples and Python's numbers, which nobody can change."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(each) for each in cast("Sequence[object]", value))
+    to_list = getattr(value, "tolist", None)  # of NumPy's arrays and scalars, and of tensors
+    return value if to_list is None or isinstance(value, type) else _plain(to_list())
 
 
 def describe(shape: tuple[int, ...], dtype: DTypeLike) -> Spec:

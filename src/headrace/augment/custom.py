@@ -80,12 +80,10 @@ class Lambda(Augmentation):
 
     Attributes:
         function: `function(columns, draws)`.
-        returns: What changed columns hold if shape or dtype change, and what added columns hold. Those
-        cannot be
-            had with `p` below 1.
+        returns: What changed columns hold if shape or dtype change, and what added columns hold. Those cannot
+            be had with `p` below 1.
         version: Stands for the function in fingerprints, where it cannot be identified by its code and the
-        values
-            that it closes over.
+            values that it closes over.
 
     Example:
         >>> import headrace as hr, numpy as np
@@ -103,7 +101,7 @@ class Lambda(Augmentation):
     _: KW_ONLY
     returns: Mapping[str, Spec] = field(default_factory=dict[str, Spec])
     version: str | None = None
-    identity: str = ""
+    identity: str = field(default="", init=False)
 
     parity: ClassVar[Parity] = "C"
     draws_elements: ClassVar[bool] = True
@@ -119,9 +117,8 @@ class Lambda(Augmentation):
             )
         if not all(isinstance(spec, Spec) for spec in self.returns.values()):  # pyright: ignore
             raise OptionError(f"{self.title}: `returns` must be names with `Spec`s, got {self.returns!r}")
-        if not self.identity:
-            stands = self.function if self.version is None else self.version
-            object.__setattr__(self, "identity", digest("lambda", stands))
+        stands = self.function if self.version is None else self.version
+        object.__setattr__(self, "identity", digest("lambda", stands))
 
     @property
     def fields(self) -> Sequence[Field]:

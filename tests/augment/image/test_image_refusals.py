@@ -42,7 +42,7 @@ FLOATS = np.zeros((2, 6, 8, 3), np.float32)
         (hr.augment.Gamma, {"gamma": 0}, r"`gamma` must be a number from 0.1 to 10"),
         (hr.augment.Posterize, {"bits": 9}, r"`bits` must be a whole number from 1 to 8.*got 9"),
         (hr.augment.Posterize, {"bits": (4, 2)}, r"`bits`"),
-        (hr.augment.Solarize, {"threshold": 128}, r"`threshold` must be a number from 0 to 1.*got 128"),
+        (hr.augment.Solarize, {"threshold": 256}, r"`threshold` must be a number from 0 to 255.*got 256"),
         (hr.augment.GaussianNoise, {"sigma": -1}, r"`sigma`"),
         (hr.augment.GaussianNoise, {"mean": "0"}, r"`mean` must be a number"),
         (hr.augment.RandomErasing, {"scale": (-0.1, 0.5)}, r"`scale`"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from headrace.augment.base import Mixing
 from headrace.augment.chain import Bound, Planned
 from headrace.augment.fused.image_compile import ImageProgram
 from headrace.augment.image.base import ImageAugmentation
@@ -63,8 +64,8 @@ def find_image_stage(bound: Bound, first: int) -> ImageStage | None:
         if number == len(bound.chain.ops):
             break
         op = bound.chain.ops[number]
-        if not isinstance(op, ImageAugmentation):
-            break
+        if not isinstance(op, ImageAugmentation) or isinstance(op, Mixing):
+            break  # a mix needs partners, and its label is no image
         extended: dict[str, ImageProgram] = {}
         for column in op.changed:
             program = programs.get(column) or ImageProgram.empty(op, bound.states[number][column])

@@ -137,7 +137,8 @@ class Solarize(PointAugmentation):
 
     Attributes:
         threshold: Part of the full range (255 for uint8, 1 for floats), or a pair (low, high) of such. 0.5
-            as in albumentations, which is Pillow's 128 for uint8; k / 255 is torchvision's threshold k.
+            as in albumentations, which is Pillow's 128 for uint8. Above 1 it is a part of 255, as for uint8
+            in torchvision.
         p: The probability, 0.5 as in torchvision.
 
     Example:
@@ -156,8 +157,9 @@ class Solarize(PointAugmentation):
     @property
     def bounds(self) -> tuple[int, int]:
         """The least and the largest threshold in 2^-16."""
-        low, high = read_range(self.title, "threshold", self.threshold, (0, 1))
-        return round(low * ONE), round(high * ONE)
+        low, high = read_range(self.title, "threshold", self.threshold, (0, 255))
+        whole = 255 if high > 1 else 1
+        return round(low / whole * ONE), round(high / whole * ONE)
 
     @property
     def fields(self) -> Sequence[Field]:

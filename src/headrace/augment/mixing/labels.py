@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,9 @@ class LabelMixing(Mixing):
 
     Attributes:
         label: The column of the labels, whole numbers of shape [n] or shares of shape [n, classes]; None if
-        there
-            are none.
+            there are none.
         num_classes: Labels become float32 of shape [n, num_classes], share * own + (1 - share) * partner's.
-        None:
-            the label stays, and the columns `<label>_b` (the partner's) and `<label>_lam` (the share,
+            None: the label stays, and the columns `<label>_b` (the partner's) and `<label>_lam` (the share,
             float32) are added, unless labels are shares already.
         alpha: Both parameters of the beta distribution, 1.0 as in torchvision.
     """
@@ -45,7 +43,8 @@ class LabelMixing(Mixing):
 
     def check(self) -> None:
         """Refuse options that cannot be right."""
-        if isinstance(self.alpha, bool) or not 0.01 <= self.alpha <= 100:
+        alpha = cast("object", self.alpha)
+        if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0.01 <= alpha <= 100:
             raise OptionError(f"{self.title}: `alpha` must be from 0.01 to 100, got {self.alpha!r}")
         if self.num_classes is not None:
             check_whole("num_classes", self.num_classes, least=1)
