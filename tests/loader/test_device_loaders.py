@@ -164,9 +164,7 @@ def test_nothing_is_left_on_the_device():
 def test_errors_come_at_the_batch_they_are_about():
     """A row group that cannot be prepared is told of after all batches before it."""
     ds = hr.from_arrays({"x": np.arange(100)}).map(_fails_late)
-    plain, there = (
-        ds.loader(10, output="numpy", device=device, ahead=3) for device in ("cpu", HostDevice())
-    )
+    plain, there = (ds.loader(10, output="numpy", device=device, ahead=3) for device in ("cpu", HostDevice()))
 
     for each in (plain, there):
         with pytest.raises(hr.PrepareError, match="too late"):

@@ -103,8 +103,8 @@ class Augmentation(ABC):
     def __post_init__(self) -> None:
         for option in fields(self):
             object.__setattr__(self, option.name, _plain(getattr(self, option.name)))
-        names: object = (self.columns,) if isinstance(self.columns, str) else self.columns
-        if not isinstance(names, tuple) or not names or not all(isinstance(name, str) for name in names):
+        names: Any = (self.columns,) if isinstance(self.columns, str) else self.columns
+        if not isinstance(names, tuple) or not names or not all(isinstance(each, str) for each in names):
             raise OptionError(f"{self.title}: `columns` must name a column or several, got {self.columns!r}")
         if len(set(names)) < len(names):
             raise OptionError(f"{self.title}: each of `columns` can be named once, got {self.columns!r}")
@@ -112,9 +112,10 @@ class Augmentation(ABC):
         chance = cast("object", self.p)
         if isinstance(chance, bool) or not isinstance(chance, (int, float)) or not 0 <= chance <= 1:
             raise OptionError(f"{self.title}: `p` must be a probability from 0 to 1, got {self.p!r}")
-        if self.name is not None and (not isinstance(self.name, str) or not self.name):
+        name, is_shared = cast("object", self.name), cast("object", self.same_on_batch)
+        if name is not None and (not isinstance(name, str) or not name):
             raise OptionError(f"{self.title}: `name` must be text, got {self.name!r}")
-        if not isinstance(self.same_on_batch, bool):
+        if not isinstance(is_shared, bool):
             raise OptionError(
                 f"{self.title}: `same_on_batch` must be True or False, got {self.same_on_batch!r}"
             )

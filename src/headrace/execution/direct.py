@@ -155,9 +155,7 @@ class _Gatherer:
             return {}
         picks = augmenter.picks({name: Spec(*each) for name, each in self._formats.items()})
         columns = self.whole.columns.items()
-        return {
-            name: column for name, column in columns if name in picks and not isinstance(column, Stack)
-        }
+        return {name: column for name, column in columns if name in picks and not isinstance(column, Stack)}
 
     def _allocate(self, rows: int) -> dict[str, Array]:
         """Take memory for one batch."""
