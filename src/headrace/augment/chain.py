@@ -101,7 +101,7 @@ class Planned:
     @property
     def packed(self) -> NDArray[np.int32]:
         """The records as whole numbers, int32 of shape [n, fields], the same memory."""
-        return self.records.view(np.int32).reshape(len(self.records), -1)
+        return self.records.view(np.int32).reshape(len(self.records), self.records.dtype.itemsize // 4)
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,15 +80,15 @@ class AugmentTests:
     def test_parameters_are_what_it_says(self, augmentation: Augmentation, columns: Columns) -> None:
         """`draw` and `neutral` give the fields and nothing else, each of 4 bytes."""
         bound = _bind(augmentation, columns)
-        described = augmentation.fields_for(bound.states[0])
-        fields = {field[0] for field in described}
+        fields = augmentation.fields_for(bound.states[0])
+        names = {field[0] for field in fields}
         words = np.random.default_rng(1).integers(
             0, 1 << 32, (7, augmentation.words(bound.states[0])), np.uint32
         )
 
-        assert {kind[1] for kind in described} <= {"i4", "u4", "f4"}
-        assert augmentation.draw(words, bound.states[0]).keys() == fields
-        assert augmentation.neutral(bound.states[0]).keys() == fields
+        assert {field[1] for field in fields} <= {"i4", "u4", "f4"}
+        assert augmentation.draw(words, bound.states[0]).keys() == names
+        assert augmentation.neutral(bound.states[0]).keys() == names
 
     def test_samples_do_not_depend_on_their_batch(self, augmentation: Augmentation, columns: Columns) -> None:
         """Alone, in parts and in any order, a sample is changed in the same way."""
@@ -153,7 +153,10 @@ class AugmentTests:
         self, augmentation: Augmentation, columns: Columns
     ) -> None:
         """With `p=0` every epoch is the same, compiled or not."""
-        never = _bind(replace(augmentation, p=0.0), columns)
+        try:
+            never = _bind(replace(augmentation, p=0.0), columns)
+        except ValueError:
+            return  # some are for all samples
         first, second = (
             _run(never, reference_stages(never), columns, draws=Draws(_SEED, epoch)) for epoch in (0, 1)
         )
@@ -171,10 +174,10 @@ class AugmentTests:
             return  # some refuse it
         bound = _bind(shared, columns)
         ids = np.arange(_count(columns))
-        plans = [bound.plan(Draws(_SEED), Samples(ids, None, batch)) for batch in (0, 64, 128)]
+        plans = [bound.plan(Draws(_SEED), Samples(ids, None, batch)) for batch in range(0, 4096, 64)]
 
         assert all(len({record.tobytes() for record in plan.records}) == 1 for plan in plans)
-        if augmentation.fields and augmentation.words(bound.states[0]):
+        if self.is_random and not augmentation.draws_elements:
             assert len({plan.records.tobytes() for plan in plans}) > 1
 
     def test_no_samples_are_no_error(self, augmentation: Augmentation, columns: Columns) -> None:
@@ -190,7 +193,7 @@ class AugmentTests:
         bound, again = _bind(augmentation, columns), _bind(copy, columns)
 
         assert digest(copy) == digest(augmentation)
-        assert digest(replace(augmentation, p=0.123)) != digest(augmentation)
+        assert digest(replace(augmentation, name="another name")) != digest(augmentation)
         assert _rows(_run(bound, reference_stages(bound), columns)) == _rows(
             _run(again, reference_stages(again), columns)
         )
