@@ -51,6 +51,16 @@ def test_cache() -> None:
     assert "the same batches, byte for byte" in output
 
 
+def test_train_fashion() -> None:
+    """A network learns from images that are changed at random; an interruption leaves no trace in its weights."""
+    output = run(ROOT / "examples" / "train_fashion.py")
+
+    assert output.returncode == 0
+    assert "the same weights: True" in output.stdout
+    assert float(output.stdout.split("% right")[0].split()[-1]) > 50
+    assert "RandomCrop#0: top=" in output.stdout
+
+
 def test_ranks() -> None:
     """Two ranks and then three deliver each of 336,776 samples once."""
     output = run(ROOT / "examples" / "ranks.py").stdout

@@ -9,6 +9,7 @@ first is decoded. No setting of Pillow's is read or changed.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -92,6 +93,25 @@ def to_pixels(image: Any, mode: str, size: tuple[int, int] | None = None) -> NDA
     except Exception as error:
         raise CorruptSourceError(f"the image is damaged or cut off: {error}") from error
     return array.reshape(*array.shape[:2], CHANNELS[mode])
+
+
+def to_png(pixels: NDArray[np.uint8], labels: Sequence[tuple[int, int, str]] = ()) -> bytes:
+    """Write pixels of shape [height, width, 3] as a PNG, with small black texts.
+
+    Args:
+        pixels: The picture.
+        labels: Where each text begins, left and top, and the text.
+    """
+    from PIL.Image import fromarray
+    from PIL.ImageDraw import Draw
+
+    image = fromarray(np.ascontiguousarray(pixels))
+    draw = Draw(image)
+    for left, top, text in labels:
+        draw.text((left, top), text, fill=(0, 0, 0))
+    target = io.BytesIO()
+    image.save(target, "PNG")
+    return target.getvalue()
 
 
 def to_grey(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Any:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headrace.augment.tokens.change import TokenDropout, TokenReplace
     from headrace.augment.tokens.mask import MaskTokens
     from headrace.augment.tokens.window import RandomWindow
+    from headrace.report.preview import preview
 
 # Where each public name lives; names load when they are first used.
 _MODULES = {
@@ -60,6 +61,8 @@ _MODULES = {
     "tokens.mask": ("MaskTokens",),
     "tokens.window": ("RandomWindow",),
 }
+# It makes batches, so it lives above; its name is here, where it is looked for.
+_ABOVE = {"preview": "headrace.report.preview"}
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
@@ -107,10 +110,14 @@ __all__ = [
     "TokenReplace",
     "VerticalFlip",
     "WindowSlice",
+    "preview",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ABOVE:
+        value = globals()[name] = getattr(import_module(_ABOVE[name]), name)
+        return value
     if name not in _HOMES:
         raise AttributeError(f"module 'headrace.augment' has no attribute {name!r}")
     value = getattr(import_module(f"headrace.augment.{_HOMES[name]}"), name)

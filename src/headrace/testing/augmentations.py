@@ -188,7 +188,7 @@ class AugmentTests:
             assert {name: Spec.of(column) for name, column in made.items()} == dict(bound.states[-1])
 
     def test_it_can_be_sent_and_identified(self, augmentation: Augmentation, columns: Columns) -> None:
-        """A pickled copy is equal, changes samples alike, and has the same digest; other settings have not."""
+        """A pickled copy changes samples alike and has the same digest; one of another name has not."""
         copy = pickle.loads(pickle.dumps(augmentation))
         bound, again = _bind(augmentation, columns), _bind(copy, columns)
 
