@@ -43,16 +43,21 @@ def check_stage(
     assert stage.numbers == range(len(ops))
     expected = run_stages(bound, reference_stages(bound), columns, planned, allocate, others)
     places = rng.permutation(n)
-    picked = {
-        name: Picked(column[places], np.argsort(places)) if name in stage.picks else column
-        for name, column in columns.items()
-        if not isinstance(column, Ragged)
-    }
-    for given in (columns, {**columns, **picked}):
-        found = run_stages(bound, (stage,), given, planned, allocate, others)
+    given = columns, _picked(columns, places, stage)
+    also = others, None if others is None else (_picked(others[0], places, stage), others[1])
+    for own, other in zip(given, also, strict=True):
+        found = run_stages(bound, (stage,), own, planned, allocate, other)
         assert set(found) == set(expected)
         for name in expected:
             same(found[name], expected[name], ops)
+
+
+def _picked(columns: Mapping[str, Any], places: Any, stage: Stage) -> dict[str, Any]:
+    """Let a stage read the columns that it picks from rows in another order."""
+    return {
+        name: Picked(column[places], np.argsort(places)) if name in stage.picks else column
+        for name, column in columns.items()
+    }
 
 
 def same(found: Any, expected: Any, ops: object) -> None:

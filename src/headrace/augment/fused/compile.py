@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from headrace.augment.chain import Bound
 from headrace.augment.fused.images import find_image_stage
+from headrace.augment.fused.mixing import find_mixing_stage
 from headrace.augment.fused.series import find_series_stage
+from headrace.augment.fused.tabular import find_tabular_stage
 from headrace.augment.fused.tokens import find_token_stage
 from headrace.augment.stage import ReferenceStage, Stage
 
-_FINDERS = (find_image_stage, find_series_stage, find_token_stage)
+_FINDERS = (find_image_stage, find_series_stage, find_token_stage, find_tabular_stage, find_mixing_stage)
 """Each returns the stage that performs as many augmentations as it can from one on; None if it can none."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.augment.chain import Bound
 from headrace.augment.stage import Picked
 
 
@@ -22,3 +23,9 @@ def as_rows(column: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
         column = column.copy()
     array = np.require(column, requirements=["C", "ALIGNED"])
     return array.reshape(len(array), -1), np.arange(len(array))
+
+
+def gate_of(bound: Bound, number: int) -> int:
+    """Return where in a packed record the gate of an augmentation is; its parameters follow."""
+    fields: Any = bound.dtype.fields
+    return fields[bound.chain.paths[number]][1] // 4
