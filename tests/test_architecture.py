@@ -61,6 +61,7 @@ ALLOWED_IMPORTS: dict[tuple[str, str], str] = {}
 # Files whose functions numba compiles; whoever uses them imports them when they are first needed.
 COMPILED = (
     "augment/fused/byte_kernels.py",
+    "augment/fused/compiling.py",
     "augment/fused/element_kernels.py",
     "augment/fused/float_kernels.py",
     "augment/fused/image_kernels.py",
