@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numba import (
     carray,  # pyright: ignore[reportPrivateImportUsage]
-    njit,
     types,
 )
 
+from headrace.augment.fused.compiling import compiled
 from headrace.augment.fused.image_program import Word
 from headrace.copying import pointer
 from headrace.draws.kernels import philox_block
@@ -32,12 +32,7 @@ _ROWS = 2 * SIDE
 def eraser(kind: Any) -> Callable[..., None]:
     """Compile what fills rectangles of an image of elements of a kind."""
 
-    @njit(
-        types.void(types.int32[::1], types.int32[::1], types.uint64, types.uint64),
-        nogil=True,
-        cache=True,
-        boundscheck=False,
-    )
+    @compiled(types.void(types.int32[::1], types.int32[::1], types.uint64, types.uint64))
     def erase(row: Any, record: Any, image: Any, fill: Any) -> None:
         values, target = pointer(fill, kind), pointer(image, kind)
         planes, item = np.int64(row[_PLANES]), np.int64(row[_ITEM])
@@ -61,13 +56,8 @@ def noise_adder(kind: Any) -> Callable[..., None]:
     is_uint8 = kind == types.uint8
     most, scale = np.float32(255 if is_uint8 else 1), np.float32(255 if is_uint8 else 1)
 
-    @njit(
-        types.void(
-            types.int32[::1], types.int32[::1], types.uint64, types.uint64, types.uint64, types.uint64
-        ),
-        nogil=True,
-        cache=True,
-        boundscheck=False,
+    @compiled(
+        types.void(types.int32[::1], types.int32[::1], types.uint64, types.uint64, types.uint64, types.uint64)
     )
     def add_noise(row: Any, record: Any, image: Any, key: Any, identity: Any, normal: Any) -> None:
         values, who = pointer(image, kind), pointer(identity, types.uint32)

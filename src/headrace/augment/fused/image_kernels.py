@@ -16,6 +16,7 @@ from headrace.augment.fused.byte_kernels import (
     clear_table,
     mean_gray,
 )
+from headrace.augment.fused.compiling import compiled
 from headrace.augment.fused.element_kernels import eraser, noise_adder
 from headrace.augment.fused.float_kernels import change_float_colors, change_floats
 from headrace.augment.fused.image_program import Constant, Kind, Memory, Word
@@ -78,7 +79,7 @@ def image_runner(old: Any, new: Any) -> Callable[..., None]:
     write_image = image_writer(old, new, "table" if is_uint8 else "standard")
     write_line = image_writer(old, types.float32, "line") if may_be_line else write_image
 
-    @njit(_RUNNER, nogil=True, cache=True, boundscheck=False)
+    @compiled(_RUNNER)
     def run(  # noqa: PLR0913, PLR0917
         source: Any, places: Any, passes: Any, records: Any, maps: Any, constants: Any, memory: Any, out: Any
     ) -> None:
@@ -113,7 +114,7 @@ def image_mover(kind: Any) -> Callable[..., None]:
     """Compile the loop over samples where pixels of elements of a kind are moved and nothing else."""
     copy_image, size = image_copier(kind), np.uint64(np.dtype(str(kind)).itemsize)
 
-    @njit(_RUNNER, nogil=True, cache=True, boundscheck=False)
+    @compiled(_RUNNER)
     def move(  # noqa: PLR0913, PLR0917
         source: Any, places: Any, passes: Any, records: Any, maps: Any, constants: Any, memory: Any, out: Any
     ) -> None:
@@ -135,7 +136,7 @@ def image_changer(kind: Any) -> Callable[..., Any]:
     copy_image, resize, rotate = image_copier(kind), image_resizer(kind), image_rotator(kind)
     change_pixels = _pixel_changer(kind)
 
-    @njit(_CHANGER, nogil=True, cache=True, boundscheck=False)
+    @compiled(_CHANGER)
     def change(  # noqa: PLR0912, PLR0913, PLR0917
         image: Any, passes: Any, record: Any, maps: Any, constants: Any, memory: Any, sample: Any
     ) -> Any:
@@ -195,12 +196,7 @@ def _pixel_changer(kind: Any) -> Callable[..., None]:
     is_uint8, size = kind == types.uint8, np.uint64(np.dtype(str(kind)).itemsize)
     erase, add_noise = eraser(kind), noise_adder(kind)
 
-    @njit(
-        types.void(types.int32[::1], types.int32[::1], types.uint64, _ADDRESSES, types.int64),
-        nogil=True,
-        cache=True,
-        boundscheck=False,
-    )
+    @compiled(types.void(types.int32[::1], types.int32[::1], types.uint64, _ADDRESSES, types.int64))
     def change_pixels(row: Any, record: Any, image: Any, constants: Any, sample: Any) -> None:
         if row[_KIND] == _ERASE:
             erase(row, record, image, fill_of(row, constants, size))
@@ -221,7 +217,7 @@ def _pixel_changer(kind: Any) -> Callable[..., None]:
 def _composer(new: Any) -> Callable[..., None]:
     """Compile what makes the tables of channels out of one of uint8 and those of what comes after it."""
 
-    @njit(types.void(types.uint64, types.uint64, types.uint64, types.int64), nogil=True, cache=True)
+    @compiled(types.void(types.uint64, types.uint64, types.uint64, types.int64))
     def compose(numbers: Any, table: Any, out: Any, channels: Any) -> None:
         values, tone, found = pointer(numbers, new), pointer(table, types.uint8), pointer(out, new)
         for channel in range(channels):

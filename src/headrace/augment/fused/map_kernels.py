@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
+from headrace.augment.fused.compiling import compiled
 from headrace.augment.fused.image_program import Kind, Word
 from headrace.copying import move_row, pointer
 
@@ -98,7 +99,7 @@ def row_mapper(kind: Any) -> Callable[..., Any]:
     size = np.uint64(np.dtype(str(kind)).itemsize)
     fill_row, copy_pixels = _row_filler(kind), _pixel_copier(kind)
 
-    @njit(_MAPPER, nogil=True, cache=True, boundscheck=False)
+    @compiled(_MAPPER)
     def map_row(  # noqa: PLR0913, PLR0917
         image: Any, buffer: Any, plane: Any, y: Any, row: Any, places: Any, fill: Any
     ) -> Any:
@@ -128,12 +129,7 @@ def row_mapper(kind: Any) -> Callable[..., Any]:
 
 @cache
 def _row_filler(kind: Any) -> Callable[..., None]:
-    @njit(
-        types.void(types.uint64, types.uint64, types.int64, types.int64, types.int64, types.int64),
-        nogil=True,
-        cache=True,
-        boundscheck=False,
-    )
+    @compiled(types.void(types.uint64, types.uint64, types.int64, types.int64, types.int64, types.int64))
     def fill_row(buffer: Any, fill: Any, plane: Any, item: Any, begin: Any, end: Any) -> None:
         target, values = pointer(buffer, kind), pointer(fill, kind)
         for x in range(begin, end):
@@ -145,12 +141,7 @@ def _row_filler(kind: Any) -> Callable[..., None]:
 
 @cache
 def _pixel_copier(kind: Any) -> Callable[..., None]:
-    @njit(
-        types.void(types.uint64, types.uint64, types.int64, types.int64, types.int64),
-        nogil=True,
-        cache=True,
-        boundscheck=False,
-    )
+    @compiled(types.void(types.uint64, types.uint64, types.int64, types.int64, types.int64))
     def copy_pixels(begin: Any, buffer: Any, count: Any, item: Any, step: Any) -> None:
         source, target = pointer(begin, kind), pointer(buffer, kind)
         if item == 1 and step == -1:
@@ -174,12 +165,7 @@ def image_copier(kind: Any) -> Callable[..., None]:
     size = np.uint64(np.dtype(str(kind)).itemsize)
     map_row = row_mapper(kind)
 
-    @njit(
-        types.void(types.uint64, types.uint64, types.int32[::1], types.int32[::1], types.uint64),
-        nogil=True,
-        cache=True,
-        boundscheck=False,
-    )
+    @compiled(types.void(types.uint64, types.uint64, types.int32[::1], types.int32[::1], types.uint64))
     def copy_image(image: Any, target: Any, row: Any, places: Any, fill: Any) -> None:
         width = np.uint64(row[_NEW_WIDTH] * row[_ITEM]) * size
         for plane in range(row[_PLANES]):

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
+from headrace.augment.fused.compiling import compiled
 from headrace.augment.fused.image_program import Sampling, Word
 from headrace.augment.image.resample import WEIGHT_BITS
 from headrace.copying import pointer
@@ -42,7 +43,7 @@ def image_resizer(kind: Any) -> Callable[..., None]:
     weigh, filter_row, filter_columns = _weigher(kind), _row_filter(kind), _column_filter(kind)
     size = np.uint64(np.dtype(str(kind)).itemsize)
 
-    @njit(_RESIZER, nogil=True, cache=True, boundscheck=False)
+    @compiled(_RESIZER)
     def resize(row: Any, record: Any, image: Any, target: Any, memory: Any) -> None:
         # memory: for the weights of both axes, then for the image between them and a row of sums.
         top, left = np.int64(record[row[_P0]]), np.int64(record[row[_P1]])
@@ -89,12 +90,7 @@ def _weigher(kind: Any) -> Callable[..., Any]:
     is_uint8 = kind == types.uint8
     number = types.int32 if is_uint8 else types.float32
 
-    @njit(
-        types.uint64(types.uint64, types.int64, types.int64, types.int64, types.boolean),
-        nogil=True,
-        cache=True,
-        boundscheck=False,
-    )
+    @compiled(types.uint64(types.uint64, types.int64, types.int64, types.int64, types.boolean))
     def weigh(memory: Any, side: Any, length: Any, count: Any, is_smooth: Any) -> Any:
         taps, reach = np.int64(2), 2 * count
         if is_smooth:
@@ -131,7 +127,7 @@ def _row_filter(kind: Any) -> Callable[..., None]:
     number, half = _sums_of(kind)
     finish = _finisher(kind)
 
-    @njit(_FILTER, nogil=True, cache=True, boundscheck=False)
+    @compiled(_FILTER)
     def filter_row(begin: Any, target: Any, weights: Any, end: Any, count: Any, item: Any) -> None:
         source, out, pixel = pointer(begin, kind), pointer(target, kind), (end - weights) // np.uint64(count)
         for x in range(count):
@@ -162,7 +158,7 @@ def _column_filter(kind: Any) -> Callable[..., None]:
     number, half = _sums_of(kind)
     finish, size = _finisher(kind), np.uint64(np.dtype(str(kind)).itemsize)
 
-    @njit(_FILTER, nogil=True, cache=True, boundscheck=False)
+    @compiled(_FILTER)
     def filter_columns(begin: Any, target: Any, weights: Any, sums: Any, count: Any, width: Any) -> None:
         pixel, total, step = (
             (sums - weights) // np.uint64(count),

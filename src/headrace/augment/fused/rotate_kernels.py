@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
+from headrace.augment.fused.compiling import compiled
 from headrace.augment.fused.image_program import Sampling, Word
 from headrace.augment.image.pixels import ONE
 from headrace.augment.image.rotate import POSITION_BITS, WEIGHT_BITS
@@ -65,12 +66,7 @@ def image_rotator(kind: Any) -> Callable[..., None]:
     """Compile what rotates an image of elements of a kind."""
     blend, size = _blender(kind), np.uint64(np.dtype(str(kind)).itemsize)
 
-    @njit(
-        types.void(types.int32[::1], types.int32[::1], types.uint64, types.uint64, types.uint64),
-        nogil=True,
-        cache=True,
-        boundscheck=False,
-    )
+    @compiled(types.void(types.int32[::1], types.int32[::1], types.uint64, types.uint64, types.uint64))
     def rotate(row: Any, record: Any, image: Any, target: Any, fill: Any) -> None:
         cosine, sine = np.int64(record[row[_P0]]), np.int64(record[row[_P1]])
         planes, item = np.int64(row[_PLANES]), np.int64(row[_ITEM])

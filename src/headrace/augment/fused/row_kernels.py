@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numba import njit, types
 
+from headrace.augment.fused.compiling import compiled
 from headrace.augment.fused.image_program import Word
 from headrace.augment.fused.map_kernels import row_mapper
 from headrace.copying import pointer
@@ -38,7 +39,7 @@ def image_writer(old: Any, new: Any, way: Way) -> Callable[..., None]:
     size = np.uint64(np.dtype(str(new)).itemsize)
     map_row, write_row, write_plane = row_mapper(old), row_writer(old, new, way), plane_writer(old, new, way)
 
-    @njit(_WRITER, nogil=True, cache=True, boundscheck=False)
+    @compiled(_WRITER)
     def write_image(  # noqa: PLR0913, PLR0917
         image: Any, buffer: Any, target: Any, row: Any, places: Any, fill: Any, numbers: Any, layout: Any
     ) -> None:
@@ -72,13 +73,10 @@ def row_writer(old: Any, new: Any, way: Way) -> Callable[..., None]:
     """
     begin, value = _by_table(new) if way == "table" else _PAIRS[way]
 
-    @njit(
+    @compiled(
         types.void(
             types.uint64, types.uint64, types.uint64, types.int64, types.int64, types.int64, types.int64
-        ),
-        nogil=True,
-        cache=True,
-        boundscheck=False,
+        )
     )
     def write_row(  # noqa: PLR0913, PLR0917
         row: Any, numbers: Any, target: Any, width: Any, item: Any, channel: Any, apart: Any
@@ -114,12 +112,7 @@ def plane_writer(old: Any, new: Any, way: Way) -> Callable[..., None]:
     """Compile what converts one channel of a row of items and writes it to a plane of its own."""
     begin, value = _by_table(new) if way == "table" else _PAIRS[way]
 
-    @njit(
-        types.void(types.uint64, types.uint64, types.uint64, types.int64, types.int64, types.int64),
-        nogil=True,
-        cache=True,
-        boundscheck=False,
-    )
+    @compiled(types.void(types.uint64, types.uint64, types.uint64, types.int64, types.int64, types.int64))
     def write_plane(row: Any, numbers: Any, target: Any, width: Any, item: Any, channel: Any) -> None:
         source, out = pointer(row, old), pointer(target, new)
         own = begin(numbers, channel)
