@@ -102,12 +102,6 @@ def make_rotate(given: Given) -> Augmentation:
     )
 
 
-def make_solarize(given: Given) -> Augmentation:
-    """torchvision's threshold is a level of bytes; floats have none above 1."""
-    level = given["threshold"]
-    return hr.augment.Solarize("image", level / 255 if level > 1 else level, p=1)
-
-
 A = hr.augment
 # A peer's function to our augmentation, made from the peer's arguments, and to parameters that are not drawn.
 MAKERS: dict[str, tuple[Callable[[Given], Augmentation], Callable[[Given], Given]]] = {
@@ -131,7 +125,7 @@ MAKERS: dict[str, tuple[Callable[[Given], Augmentation], Callable[[Given], Given
     "kornia_gamma": (lambda given: A.Gamma("image", given["gamma"]), nothing),
     "invert": (lambda given: A.Invert("image", p=1), nothing),
     "posterize": (lambda given: A.Posterize("image", given["bits"], p=1), nothing),
-    "solarize": (make_solarize, nothing),
+    "solarize": (lambda given: A.Solarize("image", given["threshold"], p=1), nothing),
     "albumentations_solarize": (lambda given: A.Solarize("image", given["threshold"], p=1), nothing),
     "rgb_to_grayscale": (lambda given: A.Grayscale("image", p=1), nothing),
     "kornia_gray": (lambda given: A.Grayscale("image", p=1), nothing),

@@ -21,7 +21,8 @@ from headrace.draws.draws import Words
 class Saturation(BlendAugmentation):
     """Blend each pixel with its gray; parity A for uint8, B for floats. Images have 3 channels, red first.
 
-    Gray is 0.299 r + 0.587 g + 0.114 b, as in Pillow and torchvision.
+    Gray is 0.299 r + 0.587 g + 0.114 b, uint8 rounded half up, as in Pillow. On tensors torchvision takes
+    0.2989 for red, and cuts the gray and the blend of uint8: one level apart at most for factors up to 2.
 
     Attributes:
         saturation: A number a for factors from max(0, 1 - a) to 1 + a, or a pair of factors, as torchvision's
@@ -54,7 +55,8 @@ class Grayscale(PointAugmentation):
     """Give all channels the brightness of the pixel; parity A for uint8, B for floats.
 
     Images have 3 channels, red first. Gray is that of Pillow's mode L:
-    0.299 r + 0.587 g + 0.114 b, uint8 rounded half up.
+    0.299 r + 0.587 g + 0.114 b, uint8 rounded half up. On tensors torchvision takes 0.2989 for red, so that
+    its floats are up to 0.0001 less, and cuts uint8, which may be 1 less.
 
     Attributes:
         p: The probability, 0.1 as in torchvision.

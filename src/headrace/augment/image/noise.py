@@ -23,7 +23,7 @@ class GaussianNoise(ImageAugmentation):
     """Add normal noise, each value its own; parity B.
 
     Mean and deviation are meant for 0..1: for uint8 they are multiplied by 255, and the sum is clipped to
-    0..255 and rounded half up.
+    0..255 and rounded half up. torchvision cuts the noise of uint8 towards 0 before it adds it.
 
     Attributes:
         mean: Mean of the noise; 0 as in torchvision.

@@ -90,7 +90,8 @@ class Resize(_Resize):
     Attributes:
         size: Height and width; one number for both (not, as in torchvision, for the shorter side).
         interpolation: `"bilinear"` (default, as in torchvision) or `"nearest"`; or one for each column, such
-            as `("bilinear", "nearest")` for an image and its mask. Nearest takes the pixel at the centre.
+            as `("bilinear", "nearest")` for an image and its mask. Nearest takes the pixel at the centre, as
+            Pillow and torchvision's `NEAREST_EXACT` do; `NEAREST` takes one further up and left.
         antialias: Take as many pixels as an output pixel covers where images shrink; True as in torchvision.
 
     Example:

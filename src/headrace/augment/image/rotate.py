@@ -124,7 +124,8 @@ class Rotate(ResamplingAugmentation):
             torchvision.
         interpolation: `"nearest"` (default, as in torchvision) or `"bilinear"`; or one for each column.
         fill: What comes from outside of the image, one number or one for each channel; 0 as in torchvision.
-            At the border "bilinear" blends with it, as torchvision does with `fill=None`.
+            At the border "bilinear" blends with it by how much of a pixel lies outside, as torchvision does
+            with `fill=None`. Given a value, torchvision weighs the image there twice, so borders are darker.
 
     Example:
         >>> import headrace as hr, numpy as np

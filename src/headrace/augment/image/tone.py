@@ -113,7 +113,8 @@ class Contrast(BlendAugmentation):
     """Blend images with their mean brightness; parity A for uint8, B for floats.
 
     The mean of uint8 is that of Pillow's ImageEnhance.Contrast, rounded half up; that of floats is a sum of
-    multiples of 2^-24, so that it depends on no order. Images have 1 channel or 3.
+    multiples of 2^-24, so that it depends on no order. Images have 1 channel or 3. On tensors torchvision's
+    gray is a little darker (see `Grayscale`), and it cuts uint8: one level apart at most for factors up to 2.
 
     Attributes:
         contrast: A number a for factors from max(0, 1 - a) to 1 + a, or a pair of factors, as torchvision's
@@ -146,7 +147,8 @@ class Gamma(PointAugmentation):
     """Raise brightness to a power: 0..1 to x^gamma; parity A for uint8, B for floats.
 
     Gammas are drawn from 256 that lie evenly in the range. Floats are clipped to 0..1 and read from a table
-    of 1,024 straight pieces over sqrt(x), within 2e-5 of the power for gammas from 0.5 to 2.
+    of 1,024 straight pieces over sqrt(x), within 2e-5 of the power for gammas from 0.5 to 2. uint8 is rounded
+    half up, where torchvision cuts 255.999 x^gamma down: one level apart at most.
 
     Attributes:
         gamma: A range (low, high) within 0.1..10, or one number; (0.8, 1.2) as in albumentations'

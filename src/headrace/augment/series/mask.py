@@ -97,6 +97,8 @@ class _Mask(SeriesAugmentation):
 class TimeMask(_Mask):
     """Overwrite bands of time, as SpecAugment does; parity A.
 
+    Each sample has bands of its own, as with torchaudio's `iid_masks=True`, which is not the default there.
+
     Attributes:
         mask_param: Widths are drawn below this many steps, or below the length of the series if that is less.
             The default of 40 is albumentations'; torchaudio, whose rule it is, has none.
@@ -126,6 +128,8 @@ class TimeMask(_Mask):
 @dataclass(frozen=True)
 class FrequencyMask(_Mask):
     """Overwrite bands of channels, as SpecAugment does with frequencies; parity A.
+
+    Each sample has bands of its own, as with torchaudio's `iid_masks=True`, which is not the default there.
 
     Attributes:
         mask_param: Widths are drawn below this many channels, or below all of them if that is less. The

@@ -25,8 +25,9 @@ class MaskTokens(TokenAugmentation):
 
     Attributes:
         mask_id: The id of the mask.
-        vocab_size: Replacements are drawn from 0 to `vocab_size` - 1.
-        special_ids: Ids that are never chosen, such as those of `[CLS]` and `[SEP]`. Padding is never chosen.
+        vocab_size: Replacements are drawn from 0 to `vocab_size` - 1; `len(tokenizer)` in transformers.
+        special_ids: Ids that are never chosen, such as those of `[CLS]` and `[SEP]`; transformers takes
+            `tokenizer.all_special_ids`. Padding is never chosen.
         mlm_probability: How many tokens are chosen, 0.15 as in BERT and transformers.
         mask_replace_prob: How many of those become the mask, 0.8.
         random_replace_prob: How many of those become another token, 0.1.
