@@ -33,6 +33,16 @@ def test_the_parquet_stream_is_measured(tmp_path: Path) -> None:
     assert "raw_decode" in json.dumps(json.loads(out.read_text()))
 
 
+def test_the_gpu_check_runs_dry(tmp_path: Path) -> None:
+    """What a CPU can show of the GPU path is shown, and the last line is JSON."""
+    printed = measure(tmp_path, "gpu_check.py", "--only", 2, 6, 10)
+
+    checks = json.loads(printed.splitlines()[-1])["checks"]
+    assert {number: check["outcome"] for number, check in checks.items()} == dict.fromkeys(
+        ("2", "6", "10"), "pass"
+    )
+
+
 def test_arrays_are_measured(tmp_path: Path) -> None:
     """The short form checks headrace's images and measures it beside the limits of HDF5 and LMDB."""
     chosen = ["--files", "hdf5_64_lzf", "lmdb", "--cases", "limit", "headrace"]

@@ -25,7 +25,7 @@ def find_device(device: object, output: Output, reuse: bool) -> Device | None:
     """Return a device by its name, or None for the CPU.
 
     Args:
-        device: `"cpu"`, `"cuda"`, `"cuda:1"`, a `torch.device`, or a `HostDevice`.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"`, a `torch.device`, a `CudaDevice` or a `HostDevice`.
         output: Whose arrays are delivered.
         reuse: Whether outputs are to be written again.
 
@@ -33,7 +33,7 @@ def find_device(device: object, output: Output, reuse: bool) -> Device | None:
         OptionError: There is no such device, or it cannot deliver that.
         MissingDependencyError: CuPy is not installed.
     """
-    name = "host" if isinstance(device, HostDevice) else str(device)
+    name = device.name if isinstance(device, (HostDevice, CudaDevice)) else str(device)
     if name == "cpu":
         if output == "cupy" or reuse:
             asked = 'output="cupy"' if output == "cupy" else "reuse=True"
@@ -46,7 +46,7 @@ def find_device(device: object, output: Output, reuse: bool) -> Device | None:
     if found is None:
         raise OptionError(f'`device` must be "cpu", "cuda" or "cuda:" and a number, got {device!r}')
     _check_output(name, output, ("torch", "cupy"))
-    chosen = CudaDevice(None if found[1] is None else int(found[1]))
+    chosen = device if isinstance(device, CudaDevice) else CudaDevice(int(found[1]) if found[1] else None)
     chosen.check()
     if output == "torch":
         from headrace.torch import check_cuda

@@ -1,4 +1,4 @@
-"""Loaders that deliver on a device: the batches of the CPU, whatever the device does when, and errors by name."""
+"""Loaders that deliver on a device: the batches of the CPU, whatever it does when, and errors by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import headrace as hr
-import headrace.augment as augment
+from headrace import augment
 from headrace.execution.device.host import HostDevice
 
 N = 300
@@ -56,6 +56,13 @@ def dataset(chain="images"):
 
 def loader(ds, device="cpu", output="numpy", **options):
     return ds.loader(32, shuffle=True, seed=3, device=device, output=output, with_ids=True, **options)
+
+
+def copy_all(batches, found):
+    """Copy what batches hold, and keep none of them."""
+    for batch in batches:
+        found.append({name: column.copy() for name, column in batch.items()})
+        del batch
 
 
 def without_dates(batch):
@@ -131,16 +138,12 @@ def test_too_little_memory_names_the_batch_and_less_ahead_resumes():
     found, kept = [], loader(dataset(), tight, ahead=8)
 
     with pytest.raises(hr.DeviceMemoryError, match=r"epoch 0, step \d+: .*; a smaller `ahead` \(now 8\)"):
-        for batch in kept:
-            found.append({name: column.copy() for name, column in batch.items()})
-            del batch
+        copy_all(kept, found)
     state = kept.state_dict()
     assert state["cursor"] == 32 * len(found)
     smaller = loader(dataset(), HostDevice(limit=5 * size), ahead=0)
     smaller.load_state_dict(state)
-    for batch in smaller:
-        found.append({name: column.copy() for name, column in batch.items()})
-        del batch
+    copy_all(smaller, found)
 
     for one, other in zip(found, expected, strict=True):
         check_equal(one, without_dates(other))

@@ -43,6 +43,10 @@ class CudaLauncher:
         self.xp = CupyNamespace(cupy)
         self._module = cupy.RawModule(code=kernel_source(), options=OPTIONS)
 
+    def compile(self) -> None:
+        """Compile the module now, rather than at the first launch."""
+        self._module.compile()
+
     def constant(self, array: NDArray[Any]) -> Any:
         """Copy an array to the device."""
         return self.xp.asarray(array)

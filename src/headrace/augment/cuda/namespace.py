@@ -6,7 +6,7 @@ from typing import Any
 
 
 class CupyNamespace:
-    """CuPy with the array API's arguments; it looks up functions alone, so all threads may share it."""
+    """CuPy with the array API's arguments. Nothing but functions is looked up, so threads may share it."""
 
     def __init__(self, cupy: Any) -> None:
         """Wrap the module."""
