@@ -52,7 +52,9 @@ def main() -> None:
                 *(["--cases", *arguments.cases] if arguments.cases else []),
             ]
         )  # fmt: skip
-    print(f"\n{arguments.images:,} images in batches of {arguments.batch}; others used {others:.0%} of the machine")
+    print(
+        f"\n{arguments.images:,} images in batches of {arguments.batch}; others used {others:.0%} of the machine"
+    )
     print(measure.format_table(HEADER, table_rows(values["turns"])))
     costs = [[name, f"{value:.3f}"] for name, value in values["parameters"].items()]
     print(measure.format_table(["parameters, us for a sample and augmentation", ""], costs))
@@ -62,13 +64,17 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Benchmark: images cropped, flipped and normalised on the CPU.")
+    parser = argparse.ArgumentParser(
+        description="Benchmark: images cropped, flipped and normalised on the CPU."
+    )
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--cases", nargs="+", help="only these; default: all that are installed")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each case")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn")
-    parser.add_argument("--data", type=Path, help="folder of the images; default: one in the system's temporary folder")
+    parser.add_argument(
+        "--data", type=Path, help="folder of the images; default: one in the system's temporary folder"
+    )
     parser.add_argument("--json", type=Path, help="write all measurements to this file")
     parser.add_argument("--short", action="store_true", help="few images, one round: does it run at all?")
     arguments = parser.parse_args()

@@ -34,9 +34,7 @@ def map_images(folder: Path) -> np.ndarray:
 
 
 @numba.njit(nogil=True, cache=True)
-def _crop_flip_normalize(
-    images: Any, order: Any, drawn: Any, factors: Any, terms: Any, out: Any
-) -> None:
+def _crop_flip_normalize(images: Any, order: Any, drawn: Any, factors: Any, terms: Any, out: Any) -> None:
     _, channels, height, width = out.shape
     for place in range(order.size):
         image, top, left = images[order[place]], drawn[place, 0], drawn[place, 1]
@@ -223,7 +221,10 @@ def kornia(cache_folder: Path, lmdb: Path, batch: int) -> Iterator[int]:
 
     torch.set_num_threads(2)
     images = torch.from_numpy(np.array(map_images(cache_folder)))
-    parts = [augmentation.RandomCrop((SIZE, SIZE), cropping_mode="slice"), augmentation.RandomHorizontalFlip()]
+    parts = [
+        augmentation.RandomCrop((SIZE, SIZE), cropping_mode="slice"),
+        augmentation.RandomHorizontalFlip(),
+    ]
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
     chain = augmentation.AugmentationSequential(*parts, augmentation.Normalize(mean, std))
     while True:
