@@ -162,7 +162,7 @@ def keep_places(kept: Kept) -> None:
     go = partial(run, kept)
     places = [(0, 0), (5, 8), (-3, -2), (7, 12)]
     go("crop", "images", [{"top": top, "left": left, "height": 8, "width": 9} for top, left in places])
-    for size in ([8, 9], [9, 8], [13, 12], [16, 20], [5, 21]):
+    for size in ([8, 9], [10, 14], [13, 12], [16, 20], [5, 21]):
         go(f"center_crop {size}", "images", [{"output_size": size}] * 4)
     go("horizontal_flip", "images", [{}] * 4)
     go("vertical_flip", "images", [{}] * 4)
@@ -202,7 +202,7 @@ def keep_values(kept: Kept) -> None:
         go(f"invert {inputs}", given=[{}] * 4)
         go(f"posterize {inputs}", given=[{"bits": bits} for bits in (3, 5, 1, 8)])
         full = 255 if inputs == "images" else 1.0
-        go(f"solarize {inputs}", given=[{"threshold": full * k / 255} for k in (51, 102, 0, 255)])
+        go(f"solarize {inputs}", given=[{"threshold": full * k / 255} for k in (200, 51, 0, 255)])
         go(f"rgb_to_grayscale {inputs}", given=[{"num_output_channels": 3}] * 4)
     given = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     run(kept, "normalize floats", "floats", [given] * 2)
@@ -461,7 +461,7 @@ def keep_others(kept: Kept) -> None:
     ]
     peer = "albumentations.augmentations.dropout.functional.cutout"
     kept.keep("cutout", peer, "images", [{"holes": own} for own in holes], image=np.stack(found))
-    thresholds = (0.5, 0.1, 0.3, 0.77)
+    thresholds = (0.77, 0.1, 0.5, 0.3)
     found = [pixel.solarize(image.copy(), each) for image, each in zip(IMAGES, thresholds, strict=True)]
     peer = "albumentations.augmentations.pixel.functional.solarize"
     kept.keep(

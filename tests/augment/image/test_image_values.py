@@ -144,7 +144,7 @@ def test_invert_posterize_solarize(shape, dtype) -> None:
     def solarize(value, params):
         threshold = Fraction(params["threshold"], 65536)
         if dtype == "uint8":
-            return invert(value) if value >= math.floor(threshold * 255 + Fraction(1, 2)) else value
+            return invert(value) if Fraction(int(value), 255) >= threshold else value
         return invert(value) if kind(value) >= float(threshold) else value
 
     for make, change in (

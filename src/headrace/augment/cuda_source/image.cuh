@@ -228,7 +228,7 @@ __device__ __forceinline__ VALUE NAME(posterized)(VALUE value, int bits)
 __device__ __forceinline__ VALUE NAME(solarized)(VALUE value, int threshold)
 {
 #if IS_WHOLE
-    return value >= ((threshold * 255 + 32768) >> 16) ? 255 - value : value;
+    return value * 65536 >= threshold * 255 ? 255 - value : value;
 #else
     return value >= (float)threshold * 1.52587890625e-05f ? 1.0f - value : value;
 #endif

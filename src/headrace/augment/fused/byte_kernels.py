@@ -87,7 +87,7 @@ def change_table(row: Any, record: Any, table: Any, gray: Any, gammas: Any) -> N
         for place in range(256):
             tone[place] &= kept
     elif kind == _SOLARIZE:
-        least = (drawn * 255 + HALF) >> 16
+        least = (drawn * 255 + ONE - 1) >> 16
         for place in range(256):
             if tone[place] >= least:
                 tone[place] = np.uint8(255) - tone[place]

@@ -22,7 +22,7 @@ class Saturation(BlendAugmentation):
     """Blend each pixel with its gray; parity A for uint8, B for floats. Images have 3 channels, red first.
 
     Gray is 0.299 r + 0.587 g + 0.114 b, uint8 rounded half up, as in Pillow. On tensors torchvision takes
-    0.2989 for red, and cuts the gray and the blend of uint8: one level apart at most for factors up to 2.
+    0.2989 for red, and cuts gray and blend of uint8: at most one level apart for factors of 0.5 to 2.
 
     Attributes:
         saturation: A number a for factors from max(0, 1 - a) to 1 + a, or a pair of factors, as torchvision's

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from headrace.augment.base import Field, Parity
 from headrace.augment.image.base import PointAugmentation, Specs, per_sample
 from headrace.augment.image.checks import Pair, read_range
-from headrace.augment.image.pixels import HALF, ONE, is_uint8, working_dtype
+from headrace.augment.image.pixels import ONE, is_uint8, working_dtype
 from headrace.draws.draws import Words
 from headrace.draws.numbers import integers
 from headrace.errors import OptionError
@@ -159,7 +159,8 @@ class Solarize(PointAugmentation):
         """The least and the largest threshold in 2^-16."""
         low, high = read_range(self.title, "threshold", self.threshold, (0, 255))
         whole = 255 if high > 1 else 1
-        return round(low / whole * ONE), round(high / whole * ONE)
+        # Rounded down, so that a float that is the threshold itself is inverted.
+        return int(low / whole * ONE), int(high / whole * ONE)
 
     @property
     def fields(self) -> Sequence[Field]:
@@ -186,11 +187,11 @@ class Solarize(PointAugmentation):
     def change(self, xp: Any, array: Any, params: Mapping[str, Any]) -> Any:
         """Return images whose bright values are inverted.
 
-        Those from (t * 255 + 0x8000) >> 16 on for uint8, from t / 65536 on for floats.
+        Those from t / 65536 of the full range on: uint8 if x * 65536 >= t * 255.
         """
         threshold = xp.astype(per_sample(xp, params["threshold"], array), xp.int32)
         if is_uint8(xp, array):
-            is_bright = xp.astype(array, xp.int32) >= ((threshold * 255 + HALF) >> 16)
+            is_bright = xp.astype(array, xp.int32) * ONE >= threshold * 255
         else:
             dtype = working_dtype(xp, array)
             is_bright = xp.astype(array, dtype) >= xp.astype(threshold, dtype) * (1.0 / ONE)

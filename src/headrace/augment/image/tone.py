@@ -114,7 +114,7 @@ class Contrast(BlendAugmentation):
 
     The mean of uint8 is that of Pillow's ImageEnhance.Contrast, rounded half up; that of floats is a sum of
     multiples of 2^-24, so that it depends on no order. Images have 1 channel or 3. On tensors torchvision's
-    gray is a little darker (see `Grayscale`), and it cuts uint8: one level apart at most for factors up to 2.
+    gray is a little darker (see `Grayscale`), and cuts uint8: at most a level apart for factors of 0.5 to 2.
 
     Attributes:
         contrast: A number a for factors from max(0, 1 - a) to 1 + a, or a pair of factors, as torchvision's
