@@ -6,9 +6,11 @@ The versions that the files were made with are in the JSON file; anew, in an env
     pip install torch torchvision torchaudio transformers kornia albumentations
     python tests/golden/make_augment_peers.py
 
-Everything stored is the result of running the libraries on numbers that are made here. Where a library draws
-for itself, its random functions are replaced by ones that return what is stored beside the result: words of
-32 bits, of which a number is word / 2^32 and a whole number below n is (word * n) >> 32.
+Everything stored is the result of running the libraries on numbers that are made here; none of their code or
+data is copied. (torchvision and torchaudio are under BSD licences, transformers and kornia under Apache 2.0,
+albumentations 2.0 under MIT.) Where a library draws for itself, its random functions are replaced by ones
+that return what is stored beside the result: words of 32 bits, of which a number is word / 2^32 and a whole
+number below n is (word * n) >> 32.
 """
 
 from __future__ import annotations

@@ -164,12 +164,24 @@ def test_invert_posterize_solarize(shape, dtype) -> None:
 
 
 def test_solarize_thresholds_of_bytes() -> None:
-    """k / 255 is a threshold of k, for every k: that byte is inverted, the one below is not."""
+    """k / 255 is a threshold of k, of bytes and of floats: k is inverted, k - 1 is not."""
     column = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     for k in range(256):
-        found = loops.run(Solarize("image", k / 255, p=1), {"image": column})["image"].ravel()
+        op = Solarize("image", k / 255, p=1)
         expected = [255 - value if value >= k else value for value in range(256)]
-        assert found.tolist() == expected
+        assert loops.run(op, {"image": column})["image"].ravel().tolist() == expected
+        for dtype in ("float32", "float64"):
+            found = loops.run(op, {"image": (column / 255).astype(dtype)})["image"].ravel()
+            assert np.rint(found * 255).tolist() == expected
+
+
+def test_solarize_thresholds_between_bytes() -> None:
+    """A threshold that lies between two bytes inverts the upper one, wherever in between it lies."""
+    column = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    for k in range(255):
+        for part in (0.01, 0.3, 0.7, 0.99):
+            found = loops.run(Solarize("image", (k + part) / 255, p=1), {"image": column})["image"].ravel()
+            assert found.tolist() == [255 - value if value > k else value for value in range(256)]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
