@@ -91,11 +91,8 @@ def preview(
     access = RandomAccess(ds.recipe, ds.selection, seed)
     batches = [RandomAccess(replace(ds.recipe, augment=None), ds.selection, seed).batch(places, 0)]
     batches += [access.batch(places, check_whole("epoch", epoch, 0)) for epoch in chosen_epochs]
-    rows = [
-        [_tile(batch[name][row], kinds[name]) for batch in batches]
-        for row in range(len(places))
-        for name in names
-    ]
+    tiles = {name: [[_tile(one, kinds[name]) for one in batch[name]] for batch in batches] for name in names}
+    rows = [[column[row] for column in tiles[name]] for row in range(len(places)) for name in names]
     labels = ["as it is", *(f"epoch {epoch}" for epoch in chosen_epochs)]
     ids = tuple(ds.selection.at(places).tolist())
     return Preview(ids, chosen_epochs, names, to_png(_sheet(rows), _headings(labels)))
