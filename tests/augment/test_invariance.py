@@ -163,6 +163,18 @@ def test_copies_of_a_sample_differ() -> None:
     assert alone[0] in copies
 
 
+@pytest.mark.parametrize("options", [{}, {"bucket_by": hr.Buckets("label", chunk=4, window=2)}], ids=str)
+def test_turns_of_a_part_of_a_mix_differ(options: dict[str, Any]) -> None:
+    """With `stop="cycle"` a small part begins anew, and its samples are changed anew, in any batch size."""
+    small, large = in_memory().rows(range(4)), in_memory().rows(range(20, 40))
+    mix = hr.mix({"a": small, "b": large}, weights={"a": 0.5, "b": 0.5}, stop="cycle")
+    delivered = epoch_of(mix.augment(hr.augment.Jitter("series")), **options)
+
+    assert {len(copies) for copies in delivered.values()} == {1, 5}
+    assert all(len(set(copies)) == len(copies) for copies in delivered.values())
+    assert epoch_of(mix.augment(hr.augment.Jitter("series")), batch_size=9, **options) == delivered
+
+
 def test_an_augmentation_of_another_class_shifts_nobodys_draws() -> None:
     """With a flip put before it, noise stays the noise it was."""
     noise = hr.augment.Jitter("series", sigma=0.5)

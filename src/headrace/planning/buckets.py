@@ -99,9 +99,13 @@ class BucketOrder:
         positions[self._places] = np.arange(len(self._places))
         return positions
 
+    def before(self, positions: Ids) -> Ids:
+        """Return which position of the order before each position is."""
+        return self._places[positions]
+
     def indices(self, positions: Ids) -> Ids:
         """Return the selected sample at each position."""
-        return self.inner.indices(self._places[positions])
+        return self.inner.indices(self.before(positions))
 
     def runs(self, begin: int, end: int, touches: Touches) -> Iterator[Run]:
         """Yield the runs of the order before; a run may reach back to its window's beginning."""

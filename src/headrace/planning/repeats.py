@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.planning.buckets import BucketOrder
 from headrace.planning.mixing import MixedOrder
 from headrace.planning.order import Order
 from headrace.planning.selection import Selection
@@ -28,7 +29,8 @@ class Repeats:
 
     def are_none(self, order: Order) -> bool:
         """Whether no sample comes twice in an epoch of this order."""
-        return self._occurrences is None and not (isinstance(order, MixedOrder) and order.has_rounds)
+        inner = order.inner if isinstance(order, BucketOrder) else order
+        return self._occurrences is None and not (isinstance(inner, MixedOrder) and inner.has_rounds)
 
     def of(self, order: Order, positions: Ids) -> Ids | None:
         """Return the how-manieth delivery of its sample within the epoch each position is, from 0 on.
@@ -38,7 +40,10 @@ class Repeats:
         Returns:
             int64 of shape [n], or None where nothing is repeated.
         """
-        rounds = order.rounds(positions) if isinstance(order, MixedOrder) else None
+        inner, places = order, positions
+        if isinstance(order, BucketOrder):
+            inner, places = order.inner, order.before(positions)
+        rounds = inner.rounds(places) if isinstance(inner, MixedOrder) else None
         if self._occurrences is None:
             return rounds
         here = self._occurrences[order.indices(positions)]

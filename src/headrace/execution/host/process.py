@@ -177,8 +177,11 @@ class _Child:
     def post(self, message: Any) -> None:
         """Send a message, and give back what is not in use any more.
 
-        Dropping an iterator posts too, which may happen in any thread or in the middle of this.
+        Dropping an iterator posts too, which may happen in any thread or in the middle of this. In a fork
+        nothing is sent, as the pipe is its parent's.
         """
+        if self._owner != os.getpid():
+            return
         self._outbox.append(message)
         while self._outbox and self._posting.acquire(blocking=False):
             try:
@@ -199,8 +202,9 @@ class _Child:
         Raises:
             WorkerError: The process died, or lost a message to Ctrl-C.
         """
-        if not self._are_read:
-            raise WorkerError("the process that computes the batches was interrupted; iterate again")
+        if not self._are_read or self._owner != os.getpid():
+            what = "was interrupted" if self._owner == os.getpid() else "belongs to the one that was forked"
+            raise WorkerError(f"the process that computes the batches {what}; iterate again")
         while not self._inbox[number]:
             self._wait()
             self._are_read = False

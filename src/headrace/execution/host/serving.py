@@ -199,7 +199,8 @@ class _Pass:
         except (BrokenPipeError, ConnectionResetError):
             pass  # nobody listens any more
         except BaseException as error:  # a panic of a library must reach the consumer too
-            self._host.answer(number, error=error)
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self._host.answer(number, error=error)
 
     def _batches(self) -> Generator[Batch]:
         job, begin = self._host.job, self._begin
