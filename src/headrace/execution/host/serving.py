@@ -25,6 +25,8 @@ from headrace.execution.stats import Stats, Work
 from headrace.execution.stream import stream
 from headrace.execution.workshop import Workshop
 
+# Of small batches more may be ahead, or each would wait for messages to go to and fro.
+_AHEAD_BYTES, _AHEAD_BATCHES = 1 << 21, 32
 # What running passes may take to stop; whoever started the process waits a little longer.
 PATIENCE_SECONDS = 1.0
 
@@ -210,10 +212,14 @@ class _Pass:
         plan = replace(job.plan, epoch=begin.epoch, cursor=begin.cursor)
         workshop = Workshop(job.options, self._host.stats, self._host.memory)
         source: Any = stream(job.recipe, plan, job.world, begin.steps, workshop)
+        is_first = True
         with closing(source):
             while True:
                 self.room.acquire()
                 if self._is_stopped or (batch := next(source, None)) is None:
                     return
+                if is_first and (more := min(_AHEAD_BYTES // max(batch.nbytes, 1), _AHEAD_BATCHES)):
+                    self.room.release(more)
+                is_first = False
                 yield batch
                 del batch
