@@ -42,9 +42,8 @@ def check_stage(
     assert stage is not None
     assert stage.numbers == range(len(ops))
     expected = run_stages(bound, reference_stages(bound), columns, planned, allocate, others)
-    places = rng.permutation(n)
-    given = columns, _picked(columns, places, stage)
-    also = others, None if others is None else (_picked(others[0], places, stage), others[1])
+    given = columns, _picked(columns, rng, stage)
+    also = others, None if others is None else (_picked(others[0], rng, stage), others[1])
     for own, other in zip(given, also, strict=True):
         found = run_stages(bound, (stage,), own, planned, allocate, other)
         assert set(found) == set(expected)
@@ -52,12 +51,11 @@ def check_stage(
             same(found[name], expected[name], ops)
 
 
-def _picked(columns: Mapping[str, Any], places: Any, stage: Stage) -> dict[str, Any]:
-    """Let a stage read the columns that it picks from rows in another order."""
-    return {
-        name: Picked(column[places], np.argsort(places)) if name in stage.picks else column
-        for name, column in columns.items()
-    }
+def _picked(columns: Mapping[str, Any], rng: np.random.Generator, stage: Stage) -> dict[str, Any]:
+    """Let a stage read the columns that it picks from rows in other orders."""
+    orders = {name: rng.permutation(len(columns[name])) for name in sorted(stage.picks)}
+    picked = {name: Picked(columns[name][order], np.argsort(order)) for name, order in orders.items()}
+    return {**columns, **picked}
 
 
 def same(found: Any, expected: Any, ops: object) -> None:

@@ -60,6 +60,14 @@ def test_integers_of_any_size_are_cut() -> None:
         check_stage(find_mixing_stage, [CutMix("image", alpha=5.0)], columns, 0, partners)
 
 
+def test_samples_that_the_gate_leaves_out_keep_their_bits() -> None:
+    """Infinite partners and negative zeros have no part in them."""
+    x = np.array([[-0.0, np.inf, np.nan, 1.0]] * 3, np.float32)
+    partners = {"x": np.full_like(x, np.inf)}
+    for p in (0.0, 0.5):
+        check_stage(find_mixing_stage, [MixUp("x", p=p)], {"x": x}, 1, partners)
+
+
 def test_labels_that_are_no_classes_are_refused() -> None:
     """As by the reference: the message shows the label."""
     columns, partners = pair(np.random.default_rng(0), (5, 4, 4), "uint8")
