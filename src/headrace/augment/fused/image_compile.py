@@ -249,7 +249,8 @@ class ImageProgram:
     def line(self) -> NDArray[np.float64] | None:
         """Return m and factor of each channel so that (x - m) * factor is what the table says of each uint8.
 
-        It is computed in float64 and rounded to float32; None if it differs for a value, however little.
+        Behind them lie those of blocks of pixels; see `_with_lanes`. It is computed in float64 and rounded to
+        float32; None if it differs for a value, however little.
         """
         op, values = self.normalize, np.arange(256, dtype=np.float64)
         if op is None or self.before.dtype != np.uint8 or self.after.dtype != np.float32:
@@ -259,7 +260,7 @@ class ImageProgram:
         for shift in (mean * scale, np.rint(mean * scale)):
             found = ((values[None] - shift[:, None]) * (1 / (std * scale))[:, None]).astype(np.float32)
             if found.tobytes() == table.tobytes():
-                return np.stack([shift, 1 / (std * scale)], axis=1)
+                return _with_lanes(np.stack([shift, 1 / (std * scale)], axis=1))
         return None
 
 
@@ -267,3 +268,12 @@ def _split(op: ImageAugmentation, spec: Spec) -> tuple[int, int]:
     """Return how many planes there are, and elements of an item; see `image_program`."""
     channels = op.channels(spec)
     return (channels, 1) if op.layout == "NCHW" else (1, channels)
+
+
+def _with_lanes(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Put behind the pairs of the channels those of blocks of 16 elements, first numbers before second ones.
+
+    There is a block for each channel that the first element may belong to.
+    """
+    channels = (np.arange(len(pairs))[:, None] + np.arange(16)[None, :]) % len(pairs)
+    return np.concatenate([pairs.ravel(), pairs[channels].transpose(0, 2, 1).ravel()])

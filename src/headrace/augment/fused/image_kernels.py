@@ -24,7 +24,7 @@ from headrace.augment.fused.map_kernels import image_copier
 from headrace.augment.fused.resample_kernels import image_resizer
 from headrace.augment.fused.rotate_kernels import image_rotator
 from headrace.augment.fused.row_kernels import image_writer
-from headrace.copying import move_row, pointer
+from headrace.copying import ask_for, move_row, pointer
 
 _FILLS, _NUMBERS, _LINE = int(Constant.FILLS), int(Constant.NUMBERS), int(Constant.LINE)
 _NORMAL, _IDENTITY, _TABLES = int(Constant.NORMAL), int(Constant.IDENTITY), int(Constant.TABLES)
@@ -87,6 +87,8 @@ def image_runner(old: Any, new: Any) -> Callable[..., None]:
         width = _elements(passes[0], _HEIGHT, _WIDTH) * size
         step = _elements(last, _NEW_HEIGHT, _NEW_WIDTH) * written
         for sample in range(places.size):
+            if sample + 1 < places.size:
+                ask_for(source + np.uint64(places[sample + 1]) * width, width)
             begin = source + np.uint64(places[sample]) * width
             image, mapped, is_toned = change(
                 begin, passes, records[sample], maps[sample], constants, memory, sample
@@ -123,6 +125,8 @@ def image_mover(kind: Any) -> Callable[..., None]:
         step = _elements(row, _NEW_HEIGHT, _NEW_WIDTH) * size
         fill = fill_of(row, constants, size)
         for sample in range(places.size):
+            if sample + 1 < places.size:
+                ask_for(source + np.uint64(places[sample + 1]) * width, width)
             copy_image(source + np.uint64(places[sample]) * width, out, row, maps[sample, 0], fill)
             out += step
 

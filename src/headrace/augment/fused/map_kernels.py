@@ -9,6 +9,13 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
+from headrace.augment.fused.block_kernels import (
+    LANES,
+    block_begin,
+    blocks_of,
+    reverse_block,
+    reverse_pixels,
+)
 from headrace.augment.fused.compiling import compiled
 from headrace.augment.fused.image_program import Kind, Word
 from headrace.copying import move_row, pointer
@@ -141,10 +148,20 @@ def _row_filler(kind: Any) -> Callable[..., None]:
 
 @cache
 def _pixel_copier(kind: Any) -> Callable[..., None]:
+    is_uint8 = kind == types.uint8
+
     @compiled(types.void(types.uint64, types.uint64, types.int64, types.int64, types.int64))
     def copy_pixels(begin: Any, buffer: Any, count: Any, item: Any, step: Any) -> None:
         source, target = pointer(begin, kind), pointer(buffer, kind)
-        if item == 1 and step == -1:
+        if is_uint8 and step == -1 and count >= LANES and (item == 1 or item == 3):  # noqa: PLR1714
+            for number in range(blocks_of(count)):
+                place = block_begin(number, count)
+                last = begin - np.uint64((place + LANES - 1) * item)
+                if item == 1:
+                    reverse_block(buffer + np.uint64(place), last)
+                else:
+                    reverse_pixels(buffer + np.uint64(3 * place), last)
+        elif item == 1 and step == -1:
             for x in range(count):
                 target[x] = source[-x]
         elif item == 3:
