@@ -31,7 +31,7 @@ format: $(STAMP) ## Format the code and mend what can be mended safely.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure streams, arrays, selections, indexes, components, duplicates and caches at full size; takes half an hour.
+bench: $(STAMP) ## Measure streams, arrays, selections, indexes, components, duplicates, caches and augmentation at full size; takes half an hour.
 	$(BIN)/python benchmarks/stream_parquet.py
 	$(BIN)/python benchmarks/arrays.py
 	$(BIN)/python benchmarks/indexes.py
@@ -41,6 +41,7 @@ bench: $(STAMP) ## Measure streams, arrays, selections, indexes, components, dup
 	$(BIN)/python benchmarks/dedup.py
 	$(BIN)/python benchmarks/cached.py
 	$(BIN)/python benchmarks/cached.py --images
+	$(BIN)/python benchmarks/augment_cpu.py
 
 bench-short: $(STAMP) ## Measure all on little data.
 	$(BIN)/python benchmarks/stream_parquet.py --short
@@ -52,6 +53,7 @@ bench-short: $(STAMP) ## Measure all on little data.
 	$(BIN)/python benchmarks/dedup.py --short
 	$(BIN)/python benchmarks/cached.py --short
 	$(BIN)/python benchmarks/cached.py --images --short
+	$(BIN)/python benchmarks/augment_cpu.py --short
 
 soak: $(STAMP) ## Run the tests marked slow.
 	$(BIN)/python -m pytest -m slow --timeout 3600

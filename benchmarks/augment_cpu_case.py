@@ -1,7 +1,7 @@
 """Measure the augmentation benchmark's cases in this process and print the result as a line of JSON.
 
-`augment_cpu.py` starts this program: it fills the cache, tells what drawing parameters costs and lets all cases
-take turns.
+`augment_cpu.py` starts this program: it fills the cache, tells what drawing parameters costs and lets all
+cases take turns.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The opponents of the augmentation benchmark, each an endless stream of the row counts of its batches.
 
-All crop uint8 images of shape [3, 64, 64] to 56 x 56 at random, flip half of them left to right and normalise
-them to float32. They take them from the same values: the cache's own file, or the LMDB file with the same images.
+All crop uint8 images of shape [3, 64, 64] to 56 x 56 at random, flip half of them left to right and
+normalise them to float32. They take them from the cache's own file, or from an LMDB file of the same images.
 """
 
 from __future__ import annotations
@@ -202,12 +202,12 @@ def torch_loader(cache_folder: Path, lmdb: Path, batch: int) -> Iterator[int]:
 
 
 def torchvision_loader(cache_folder: Path, lmdb: Path, batch: int) -> Iterator[int]:
-    """torchvision for each sample."""
+    """Each sample by torchvision."""
     return _data_loader(Images(cache_folder, by_torchvision()), batch)
 
 
 def albumentations_loader(cache_folder: Path, lmdb: Path, batch: int) -> Iterator[int]:
-    """albumentations for each sample."""
+    """Each sample by albumentations."""
     return _data_loader(Images(cache_folder, by_albumentations()), batch)
 
 
@@ -215,7 +215,7 @@ def albumentations_loader(cache_folder: Path, lmdb: Path, batch: int) -> Iterato
 
 
 def kornia(cache_folder: Path, lmdb: Path, batch: int) -> Iterator[int]:
-    """kornia's augmentations of whole batches, gathered by torch from a tensor in memory."""
+    """Whole batches by kornia, gathered by torch from a tensor in memory."""
     import torch
     from kornia import augmentation
 

@@ -61,7 +61,6 @@ ALLOWED_IMPORTS: dict[tuple[str, str], str] = {}
 # Files whose functions numba compiles; whoever uses them imports them when they are first needed.
 COMPILED = (
     "augment/fused/block_kernels.py",
-    "augment/fused/block_kernels.py",
     "augment/fused/byte_kernels.py",
     "augment/fused/compiling.py",
     "augment/fused/element_kernels.py",

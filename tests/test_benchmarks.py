@@ -124,3 +124,15 @@ def test_full_caches_are_measured(tmp_path: Path) -> None:
     assert found["cache_bytes"] > 60_000 * (13 + 26) * 4
     assert {turn["case"] for turn in found["turns"]} == {"gather_limit", "index_select", "headrace"}
     assert "first batch of a later epoch" in printed
+
+
+def test_augmentation_is_measured(tmp_path: Path) -> None:
+    """The short form measures headrace beside its limit and a loader by hand, and what parameters cost."""
+    out = tmp_path / "out.json"
+    chosen = ["--cases", "limit", "headrace", "numpy_loader", "--json", out]
+    printed = measure(tmp_path, "augment_cpu.py", "--data", tmp_path / "data", *chosen)
+
+    measured = json.loads(out.read_text())
+    assert {turn["case"] for turn in measured["turns"]} == {"limit", "headrace", "numpy_loader"}
+    assert set(measured["parameters"]) == {"crop", "color"}
+    assert "/per sample" in printed
