@@ -1,14 +1,15 @@
 """How fast images of a full cache are cropped, flipped and normalised, beside their limit and other loaders.
 
-The data is 50,000 uint8 images of shape [3, 64, 64], cached in a folder; batches of 256 in a full random order
-are cropped to 56 x 56 at random places, half of the images are flipped, and all are normalised to float32, as
-torch tensors. Measured are headrace, through its public names only, and
+The data is 50,000 uint8 images of shape [3, 64, 64], cached in a folder; batches of 256 in a full random
+order are cropped to 56 x 56 at random places, half of the images are flipped, and all are normalised to
+float32, as torch tensors. Measured are headrace, through its public names only, and
 
 - `limit`: two threads of a compiled loop that is written for just this, with the order and all that is drawn
   known beforehand, from the cache's own file to buffers that are used again; `limit_one_thread`: one of them;
-- `numpy_loader`, `torch_loader`, `lmdb_loader`: code by hand for each sample, in two workers of a `DataLoader`;
-- `torchvision_loader`, `albumentations_loader` (for each sample, likewise) and `kornia` (whole batches), where
-  they are installed.
+- `numpy_loader`, `torch_loader`, `lmdb_loader`: code by hand for each sample, in two workers of a
+  `DataLoader`;
+- `torchvision_loader`, `albumentations_loader` (for each sample, likewise) and `kornia` (whole batches),
+  where they are installed.
 
 All cases take turns of a second within one process: before each turn stands the rate of a canary, and turns
 whose canary was below half of its best do not count. Ratios are taken within one round of turns, then their
@@ -52,9 +53,7 @@ def main() -> None:
                 *(["--cases", *arguments.cases] if arguments.cases else []),
             ]
         )  # fmt: skip
-    print(
-        f"\n{arguments.images:,} images, batches of {arguments.batch}; others used {others:.0%} of the machine"
-    )
+    print(f"\n{arguments.images:,} images in batches of {arguments.batch}; others' share: {others:.0%}")
     print(measure.format_table(HEADER, table_rows(values["turns"])))
     costs = [[name, f"{value:.3f}"] for name, value in values["parameters"].items()]
     print(measure.format_table(["parameters, us for a sample and augmentation", ""], costs))
