@@ -129,7 +129,18 @@ class MemoryLimitError(HeadraceError, MemoryError):
 
 
 class DeviceMemoryError(MemoryLimitError):
-    """More bytes than a device, or page-locked memory, has left."""
+    """More bytes than a device, or page-locked memory, has left.
+
+    Example:
+        >>> import headrace as hr
+        >>> from headrace.execution.device.host import HostDevice
+        >>> loader = hr.from_arrays({"x": [1, 2]}).loader(2, device=HostDevice(limit=0), output="numpy")
+        >>> try:
+        ...     next(iter(loader))
+        ... except hr.DeviceMemoryError as error:
+        ...     print(str(error)[:16])
+        epoch 0, step 0:
+    """
 
 
 class CapacityError(HeadraceError, OverflowError):
