@@ -44,7 +44,7 @@ def _with_loops(text):
     parts = re.split(r"(?m)^(#define NAME\(x\) x##_(\w+))$", text)
     found = [parts[0]]
     for define, kind, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-        program = re.search(r"#define PROGRAM((?:.*\\\n)*.*)", body)[1]
+        program = (re.search(r"#define PROGRAM((?:.*\\\n)*.*)", body) or [None, ""])[1]
         loops = []
         for name, parameters in _KERNEL.findall(body):
             given = parameters.replace("PROGRAM", program.replace("\\\n", " "))

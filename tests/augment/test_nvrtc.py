@@ -11,6 +11,7 @@ from headrace.augment.cuda.source import OPTIONS, kernel_source
 pytestmark = pytest.mark.nvrtc
 
 KERNELS = {f"image_moves_{kind}" for kind in ("u8", "u16", "u32", "u64", "f32")}
+KERNELS |= {f"series_{kind}" for kind in ("u8", "u16", "u32", "u64", "f32", "f64")}
 KERNELS |= {f"image_{name}_{kind}" for name in ("gray", "pixels") for kind in ("u8", "f32")}
 
 

@@ -6,19 +6,23 @@ from enum import IntEnum
 from functools import cache
 from importlib.resources import files
 
+from headrace.augment.fused import series_program
 from headrace.augment.fused.image_program import PASS_WORDS, Kind, Sampling, Word
 from headrace.augment.image.tone import GAMMA_CELLS, GAMMAS
+from headrace.augment.series.base import STEP
+from headrace.augment.series.warp import WHOLE
 
 OPTIONS = ("--fmad=false", "--std=c++14")
 """For NVRTC: products and sums are not fused, so that their bits are those of the reference."""
 
 # For each kind of element: its name in C, what is computed with, whether that is whole, and the files.
 _KINDS = {
-    "u8": ("u8", "int", 1, ("moves.cuh", "image.cuh")),
-    "u16": ("u16", "u16", 1, ("moves.cuh",)),
-    "u32": ("u32", "u32", 1, ("moves.cuh",)),
-    "u64": ("u64", "u64", 1, ("moves.cuh",)),
-    "f32": ("float", "float", 0, ("moves.cuh", "image.cuh")),
+    "u8": ("u8", "int", 1, ("moves.cuh", "image.cuh", "series.cuh")),
+    "u16": ("u16", "u16", 1, ("moves.cuh", "series.cuh")),
+    "u32": ("u32", "u32", 1, ("moves.cuh", "series.cuh")),
+    "u64": ("u64", "u64", 1, ("moves.cuh", "series.cuh")),
+    "f32": ("float", "float", 0, ("moves.cuh", "image.cuh", "series.cuh")),
+    "f64": ("double", "double", 0, ("series.cuh",)),
 }
 
 
@@ -37,10 +41,16 @@ def kernel_source() -> str:
 def _constants() -> str:
     """Return the words of programs as C sees them."""
     values = {"PASS_WORDS": PASS_WORDS, "GAMMA_STEPS": GAMMAS, "GAMMA_CELLS": GAMMA_CELLS}
-    tables: tuple[type[IntEnum], ...] = (Kind, Word, Sampling)
-    for table in tables:
-        values |= {each.name: each.value for each in table if each.name != "KIND"}
-    values["KIND"] = int(Word.KIND)
+    values |= {"S_PASS_WORDS": series_program.PASS_WORDS, "SERIES_PLACE_SHIFT": WHOLE - STEP}
+    tables: tuple[tuple[str, type[IntEnum]], ...] = (
+        ("", Kind),
+        ("", Word),
+        ("", Sampling),
+        ("S_", series_program.Kind),
+        ("S_", series_program.Word),
+    )
+    for prefix, table in tables:
+        values |= {prefix + each.name: each.value for each in table}
     return "\n".join(f"#define {name} {value}" for name, value in values.items())
 
 

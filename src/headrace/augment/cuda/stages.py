@@ -12,6 +12,7 @@ import numpy as np
 from headrace.augment.chain import Bound
 from headrace.augment.cuda.images import DeviceImageStage
 from headrace.augment.cuda.module import Launcher
+from headrace.augment.cuda.series import find_device_series_stage
 from headrace.augment.fused.images import find_image_stage
 from headrace.augment.stage import ReferenceStage, Stage
 
@@ -48,10 +49,11 @@ def device_stages(bound: Bound, launcher: Launcher) -> tuple[Stage, ...]:
     stages: list[Stage] = []
     number = 0
     while number < len(bound.chain.ops):
-        found = find_image_stage(bound, number)
-        if found is None:
-            stages.append(ReferenceStage(bound, number, launcher.xp))
+        images = find_image_stage(bound, number)
+        series = find_device_series_stage(bound, number, launcher)
+        if images is not None:
+            stages.append(DeviceImageStage(images.numbers, images.programs, launcher))
         else:
-            stages.append(DeviceImageStage(found.numbers, found.programs, launcher))
+            stages.append(series or ReferenceStage(bound, number, launcher.xp))
         number = stages[-1].numbers.stop
     return tuple(stages)
