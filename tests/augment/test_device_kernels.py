@@ -9,7 +9,7 @@ import pytest
 from device_kernels import HostLauncher
 
 from headrace import augment
-from headrace.augment.base import Spec
+from headrace.augment.base import Mixing, Spec
 from headrace.augment.chain import Chain
 from headrace.augment.cuda.source import kernel_source
 from headrace.augment.cuda.stages import DevicePlanned, device_stages
@@ -190,6 +190,60 @@ def test_series_equal_the_reference(layout, shape, dtype, launcher):
         assert len(stages) == len(launcher.launched) == 1, names
 
 
+TABULAR = [
+    augment.FeatureDropout("x", rate=0.4, fill=1, p=0.8),
+    augment.SwapNoise("x", rate=(0.0, 0.2, 0.4, 0.5, 0.7, 1.0), p=0.8),
+    augment.GaussianJitter("x", sigma=0.5, p=0.7),
+    augment.GaussianJitter("x", sigma=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6), multiplicative=True),
+]
+LABELS = [{}, {"label": "y"}, {"label": "y", "num_classes": 5}, {"label": "z"}]
+MIXES = [augment.MixUp("x", p=0.8, **label) for label in LABELS]
+MIXES += [augment.CutMix("x", p=0.8, **label) for label in LABELS]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "int16", "int64"])
+@pytest.mark.parametrize(("shape", "ops"), [((6,), TABULAR), ((8, 9, 3), MIXES)])
+def test_single_values_equal_the_reference(shape, ops, dtype, launcher):
+    """Noise, other values and mixes with partners, labels too, have the bits of the reference."""
+    performed = 0
+    for seed, op in enumerate(ops):
+        own, other = (samples(shape, dtype, seed + more) for more in (0, 100))
+        try:
+            bound = Chain((op,)).bind({name: Spec.of(column) for name, column in own.items()})
+        except SchemaError:
+            continue  # not of this dtype
+        performed += 1
+        planned = [bound.plan(Draws(seed, 1), Samples(np.arange(9) + first)) for first in (0, 50)]
+        there = [
+            DevicePlanned(bound.dtype, each.packed, each.identity, each.element_keys) for each in planned
+        ]
+        is_mixing = isinstance(op, Mixing)
+        expected = run_stages(
+            bound,
+            reference_stages(bound),
+            own,
+            planned[0],
+            poisoned,
+            (other, planned[1]) if is_mixing else None,
+        )
+        launcher.launched.clear()
+        stages = device_stages(bound, launcher)
+        found = run_stages(bound, stages, own, there[0], poisoned, (other, there[1]) if is_mixing else None)
+
+        assert list(found) == list(expected)
+        for name, column in expected.items():
+            assert found[name].dtype == column.dtype
+            assert found[name].tobytes() == column.tobytes(), (op, name)
+        assert 1 <= len(launcher.launched) <= 2
+    assert performed
+
+
+def samples(shape, dtype, seed):
+    rng = np.random.default_rng(seed)
+    x = (images(shape, "float64", seed) * 90).astype(dtype)
+    return {"x": x, "y": rng.integers(0, 5, 9).astype(np.int32), "z": rng.random((9, 5))}
+
+
 def test_what_no_kernel_performs_goes_by_its_reference(launcher):
     """float64 is resized by the reference, between kernels that go on."""
     ops = [augment.HorizontalFlip("x"), augment.Resize("x", 5), augment.VerticalFlip("x")]
@@ -207,4 +261,4 @@ def test_what_no_kernel_performs_goes_by_its_reference(launcher):
 def test_the_module_has_no_headers():
     """Nothing is included, so that one call of NVRTC compiles all kernels."""
     assert "#include" not in kernel_source()
-    assert len(re.findall(r"^KERNEL ", kernel_source(), re.MULTILINE)) == 15
+    assert len(re.findall(r"^KERNEL ", kernel_source(), re.MULTILINE)) == 29

@@ -17,19 +17,19 @@ OPTIONS = ("--fmad=false", "--std=c++14")
 
 # For each kind of element: its name in C, what is computed with, whether that is whole, and the files.
 _KINDS = {
-    "u8": ("u8", "int", 1, ("moves.cuh", "image.cuh", "series.cuh")),
-    "u16": ("u16", "u16", 1, ("moves.cuh", "series.cuh")),
-    "u32": ("u32", "u32", 1, ("moves.cuh", "series.cuh")),
-    "u64": ("u64", "u64", 1, ("moves.cuh", "series.cuh")),
-    "f32": ("float", "float", 0, ("moves.cuh", "image.cuh", "series.cuh")),
-    "f64": ("double", "double", 0, ("series.cuh",)),
+    "u8": ("u8", "int", 1, ("moves", "image", "series", "pick", "blend")),
+    "u16": ("u16", "u16", 1, ("moves", "series", "pick")),
+    "u32": ("u32", "u32", 1, ("moves", "series", "pick")),
+    "u64": ("u64", "u64", 1, ("moves", "series", "pick", "labels")),
+    "f32": ("float", "float", 0, ("moves", "image", "series", "jitter", "blend")),
+    "f64": ("double", "double", 0, ("series", "jitter", "blend")),
 }
 
 
 @cache
 def kernel_source() -> str:
     """Return the whole text."""
-    parts = [_constants(), _read("draws.cuh"), _read("common.cuh")]
+    parts = [_constants(), _read("draws"), _read("common")]
     for name, (pixel, wide, is_whole, texts) in _KINDS.items():
         words = {"PIXEL": pixel, "WIDE": wide, "IS_WHOLE": is_whole, "NAME(x)": f"x##_{name}"}
         parts += [f"#define {word} {meaning}" for word, meaning in words.items()]
@@ -55,4 +55,4 @@ def _constants() -> str:
 
 
 def _read(name: str) -> str:
-    return (files("headrace.augment") / "cuda_source" / name).read_text()
+    return (files("headrace.augment") / "cuda_source" / f"{name}.cuh").read_text()

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from headrace.augment.chain import Bound
+from headrace.augment.cuda.elements import find_device_element_stage
 from headrace.augment.cuda.images import DeviceImageStage
 from headrace.augment.cuda.module import Launcher
 from headrace.augment.cuda.series import find_device_series_stage
@@ -54,6 +55,7 @@ def device_stages(bound: Bound, launcher: Launcher) -> tuple[Stage, ...]:
         if images is not None:
             stages.append(DeviceImageStage(images.numbers, images.programs, launcher))
         else:
-            stages.append(series or ReferenceStage(bound, number, launcher.xp))
+            single = find_device_element_stage(bound, number, launcher)
+            stages.append(series or single or ReferenceStage(bound, number, launcher.xp))
         number = stages[-1].numbers.stop
     return tuple(stages)
