@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import headrace as hr
+from headrace.testing.contents import ID
 from headrace.testing import Fail, FaultySource
 from headrace.testing.contents import contents
 
@@ -227,3 +228,24 @@ def test_a_sample_whose_partner_is_lost_is_not_mixed(tmp_path: Path, partner: An
     changed = [sample for sample in got if got[sample] != expected[sample]]
     assert 0 < len(changed) < 20
     assert all(got[sample] == [(number[sample].tobytes(),)] for sample in changed)
+
+
+@pytest.mark.parametrize("op", [hr.augment.GaussianJitter("x"), hr.augment.SwapNoise("x")])
+def test_steps_that_are_lost_as_a_whole_are_empty(op: hr.augment.Augmentation) -> None:
+    """Also where nothing has said yet what the columns hold; the steps after them are as ever."""
+    whole = hr.from_arrays({"x": np.arange(6, dtype=np.float32)})
+    source = FaultySource(whole.recipe.source, {0: [Fail()]})
+    lost = hr.Dataset.of(source).augment(op).loader(2, output="numpy", on_error="skip", threads=0)
+
+    assert [{name: len(column) for name, column in batch.items()} for batch in lost] == [{}, {}, {}]
+
+
+def test_a_step_whose_partners_are_all_lost_is_not_mixed(tmp_path: Path) -> None:
+    """The step comes first, so that no partner has said yet what the columns hold."""
+    for name, values in (("a", [1.0, 2.0]), ("b", [3.0, 4.0])):
+        pq.write_table(pa.table({"x": pa.array(values, pa.float32())}), tmp_path / f"{name}.parquet")
+    broken = hr.Dataset.of(FaultySource(hr.open(tmp_path).recipe.source, {1: [Fail()]}))
+    mixed = broken.rows([0, 2, 1, 3]).augment(hr.augment.MixUp("x"))
+    batches = list(mixed.loader(1, output="numpy", on_error="skip", with_ids=True, threads=0))
+
+    assert [batch["x"].tolist() for batch in batches if len(batch.get(ID, ()))] == [[1.0], [2.0]]

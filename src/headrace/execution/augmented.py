@@ -81,6 +81,8 @@ class _Task:
     workshop: Workshop
 
     def __call__(self, batch: Batch, partner: Batch | None, step: int) -> Batch:
+        if not batch.columns:
+            return batch  # lost as a whole, before any sample could say what the columns hold
         with measured(self.workshop.stats, "augment"):
             samples = self.plan.drawn_for(step, self.world, batch.ids)
             others = None
@@ -104,7 +106,7 @@ class _Task:
         places = (np.cumsum(is_there) - 1)[is_read]
         own = len(others[0]) + np.arange(len(batch))
         rows = np.where(is_there[is_read], places, own)
-        joined = Batch.concat([_plain(others[0]), _plain(batch)])
+        joined = Batch.concat([_plain(each) for each in (others[0], batch) if each.columns])
         mixed = joined.take(rows), Samples.join(others[1], samples).take(rows)
         return replace(samples, alone=~is_there[is_read]), mixed
 
