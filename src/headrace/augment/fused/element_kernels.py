@@ -14,9 +14,8 @@ from numba import (
 
 from headrace.augment.fused.compiling import compiled
 from headrace.augment.fused.image_program import Word
+from headrace.augment.fused.word_kernels import BLOCK, fill_element_words, fill_quantiles
 from headrace.copying import pointer
-from headrace.draws.kernels import philox_block
-from headrace.draws.number_kernels import quantile_of
 from headrace.draws.tables import SIDE
 
 _P0, _P1, _P2, _P3 = int(Word.P0), int(Word.P1), int(Word.P2), int(Word.P3)
@@ -24,8 +23,8 @@ _A, _B = int(Word.A), int(Word.B)
 _PLANES, _ITEM = int(Word.PLANES), int(Word.ITEM)
 _HEIGHT, _WIDTH = int(Word.NEW_HEIGHT), int(Word.NEW_WIDTH)
 
-_MASK, _HALF = np.uint64(0xFFFFFFFF), np.float32(0.5)
-_ROWS = 2 * SIDE
+_HALF = np.float32(0.5)
+_ROWS, _IDENTITY = 2 * SIDE, 5
 
 
 @cache
@@ -60,20 +59,19 @@ def noise_adder(kind: Any) -> Callable[..., None]:
         types.void(types.int32[::1], types.int32[::1], types.uint64, types.uint64, types.uint64, types.uint64)
     )
     def add_noise(row: Any, record: Any, image: Any, key: Any, identity: Any, normal: Any) -> None:
-        values, who = pointer(image, kind), pointer(identity, types.uint32)
+        values, who = pointer(image, kind), carray(pointer(identity, types.uint32), (_IDENTITY,))
         table = carray(pointer(normal, types.float32), (_ROWS, 2))
-        key_0, key_1 = (key & _MASK) ^ np.uint64(who[0]), (key >> np.uint64(32)) ^ np.uint64(who[1])
+        words, numbers, keys = np.empty(BLOCK, np.uint32), np.empty(BLOCK, np.float32), np.empty(2, np.uint32)
+        keys[0], keys[1] = np.uint32(key), np.uint32(key >> np.uint64(32))
         mean, sigma = np.int32(row[_A]).view(np.float32), np.int32(record[row[_P0]]).view(np.float32) * scale
         count = np.int64(row[_PLANES]) * row[_ITEM] * row[_HEIGHT] * row[_WIDTH]
         is_clipped = is_uint8 or row[_B] != 0
-        for begin in range(0, count, 4):
-            words = philox_block(
-                key_0, key_1, np.uint64(begin // 4), np.uint64(who[2]), np.uint64(who[3]), np.uint64(who[4])
-            )
-            for place in range(min(count - begin, 4)):
-                total = np.float32(values[begin + place]) + (
-                    mean + quantile_of(np.uint32(words[place]), table) * sigma
-                )
+        for begin in range(0, count, BLOCK):
+            size = min(count - begin, BLOCK)
+            fill_element_words(keys, who, begin, words[:size])
+            fill_quantiles(words[:size], table, numbers[:size])
+            for place in range(size):
+                total = np.float32(values[begin + place]) + (mean + numbers[place] * sigma)
                 if is_clipped:
                     total = most if total > most else (np.float32(0) if total < 0 else total)
                 values[begin + place] = np.floor(total + _HALF) if is_uint8 else total
