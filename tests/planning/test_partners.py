@@ -139,3 +139,49 @@ def test_padding_repeats_a_sample_as_it_is() -> None:
     assert samples is not None
     assert samples.ids.tolist() == [0, 1, 2, 0]
     assert samples.repeats is None
+
+
+@pytest.mark.parametrize("partner", PARTNERS)
+@pytest.mark.parametrize("shuffle", SHUFFLES, ids=str)
+@given(
+    batch_size=st.integers(1, TOTAL + 1),
+    size=st.integers(1, 3),
+    cursor=st.integers(0, TOTAL - 3),
+    data=st.data(),
+)
+def test_partners_are_read_as_they_are_planned(
+    shuffle: Shuffle, partner: Partner, batch_size: int, size: int, cursor: int, data: st.DataObject
+) -> None:
+    """The reads of a rank's partners put each into its slot, once, and none comes before it is announced."""
+    plan = plan_of(shuffle, batch_size).at(cursor).partners(partner)
+    world = World(data.draw(st.integers(0, size - 1)), size)
+    steps = plan.steps(world)
+    begin = data.draw(st.integers(0, steps - 1))
+    wanted = range(begin, data.draw(st.integers(begin + 1, steps)))
+    found: dict[tuple[int, int], int] = {}
+    announced = 0
+    for read in plan.reads(world, wanted):
+        announced = max(announced, read.first_step)
+        assert read.steps.min() >= announced
+        ids = read.rows + int(MANIFEST.starts[read.row_group])
+        slots = list(zip(read.steps.tolist(), read.slots.tolist(), strict=True))
+        assert not found.keys() & set(slots)
+        found |= dict(zip(slots, ids.tolist(), strict=True))
+
+    assert found == {
+        (step, slot): sample
+        for step in wanted
+        for slot, sample in enumerate(plan.batch(step, world).ids.tolist())
+    }
+
+
+def test_partners_in_order_are_read_as_the_samples_are() -> None:
+    """A partner's read waits for its window, and does not fetch the whole epoch at the first step."""
+    counts = (10,) * 40
+    manifest = Manifest((Shard("a", counts, tuple(8 * rows for rows in counts), "00"),))
+    plan = Plan(manifest, Selection(400), BlockShuffle(lanes=2, window=4), Batching(10))
+    others = plan.partners("order")
+    early = [read for read in others.reads(World()) if read.first_step == 0]
+
+    assert len(early) <= 8
+    assert others.open_samples(World()) == plan.open_samples(World())

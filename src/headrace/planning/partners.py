@@ -57,8 +57,8 @@ class PartnerOrder:
 
     @property
     def open_samples(self) -> int:
-        """One run."""
-        return min(self.run, self.count)
+        """As many as the samples' order needs, or one run."""
+        return self.order.open_samples if self.partner == "order" else min(self.run, self.count)
 
     @property
     def name(self) -> str:
@@ -67,8 +67,12 @@ class PartnerOrder:
 
     def positions(self, positions: Ids) -> Ids:
         """Return the position of each one's partner, for `"order"`."""
-        step = self.lanes % max(self.count, 1) or 1
-        return (positions + step) % max(self.count, 1)
+        return (positions + self._step) % max(self.count, 1)
+
+    @property
+    def _step(self) -> int:
+        """How many positions lie between a sample and its partner, for `"order"`."""
+        return self.lanes % max(self.count, 1) or 1
 
     def indices(self, positions: Ids) -> Ids:
         """Return the partner of the sample at each position."""
@@ -84,6 +88,25 @@ class PartnerOrder:
         return drawn + (drawn >= own)
 
     def runs(self, begin: int, end: int, touches: Touches) -> Iterator[Run]:
-        """Yield runs of equal length; partners of neighbours may lie anywhere."""
-        for first in range(begin, end, self.run):
-            yield Run(np.arange(first, min(first + self.run, end)), first)
+        """Yield the runs of the samples' order, moved; for `"id"` runs of equal length."""
+        if self.partner == "id":
+            for first in range(begin, end, self.run):
+                yield Run(np.arange(first, min(first + self.run, end)), first)
+            return
+        # Partners behind the epoch's end are at its beginning.
+        for step in (self._step, self._step - self.count):
+            first, last = max(begin + step, 0), min(end + step, self.count)
+            if first < last:
+                yield from self._moved(first, last, step, touches)
+
+    def _moved(self, first: int, last: int, step: int, touches: Touches) -> Iterator[Run]:
+        """Yield the order's runs from first to last, each position so many places further ahead."""
+
+        def touches_moved(lane: int, lanes: int, first: int, last: int) -> bool:
+            return touches((lane - step) % lanes, lanes, first - step, last - step)
+
+        for run in self.order.runs(first, last, touches_moved):
+            indices = self.order.indices(run.positions) if run.indices is None else run.indices
+            inside = (run.positions >= first) & (run.positions < last)
+            positions = run.positions[inside] - step
+            yield Run(positions, max(run.first, first) - step, indices[inside])

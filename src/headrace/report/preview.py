@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from headrace.augment.image.base import ImageAugmentation
 from headrace.augment.series.base import SeriesAugmentation
+from headrace.batch import Batch
 from headrace.errors import OptionError, check_whole
 from headrace.execution.access import RandomAccess
+from headrace.execution.deliver import plain
 from headrace.images import check_pillow, to_png
 
 if TYPE_CHECKING:
@@ -91,11 +93,19 @@ def preview(
     access = RandomAccess(ds.recipe, ds.selection, seed)
     batches = [RandomAccess(replace(ds.recipe, augment=None), ds.selection, seed).batch(places, 0)]
     batches += [access.batch(places, check_whole("epoch", epoch, 0)) for epoch in chosen_epochs]
-    tiles = {name: [[_tile(one, kinds[name]) for one in batch[name]] for batch in batches] for name in names}
+    tiles = {
+        name: [[_tile(sample, kinds[name]) for sample in _samples(batch, name)] for batch in batches]
+        for name in names
+    }
     rows = [[column[row] for column in tiles[name]] for row in range(len(places)) for name in names]
     labels = ["as it is", *(f"epoch {epoch}" for epoch in chosen_epochs)]
     ids = tuple(ds.selection.at(places).tolist())
     return Preview(ids, chosen_epochs, names, to_png(_sheet(rows), _headings(labels)))
+
+
+def _samples(batch: Batch, name: str) -> Sequence[Any]:
+    column: Any = plain(batch[name])
+    return list(column)
 
 
 def _kinds(ds: Dataset) -> dict[str, str]:
