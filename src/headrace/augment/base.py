@@ -42,7 +42,10 @@ class Spec:
         """Describe an array of shape [n, ...] or a `Ragged`."""
         if isinstance(column, Ragged):
             return Spec(column.values.shape[1:], column.values.dtype, True)
-        return Spec(tuple(column.shape[1:]), np.dtype(str(column.dtype).rpartition(".")[2]))
+        dtype = column.dtype
+        if not isinstance(dtype, np.dtype):  # of another array library
+            dtype = np.dtype(str(dtype).rpartition(".")[2])
+        return Spec(tuple(column.shape[1:]), dtype)
 
     @property
     def size(self) -> int:

@@ -81,7 +81,7 @@ class Augmenter:
         draws: Draws,
         samples: Samples,
         partners: tuple[Batch, Samples] | None = None,
-        picked: Mapping[str, Picked] | None = None,
+        picked: Mapping[str, Any] | None = None,
     ) -> Batch:
         """Return a batch with its samples changed; the given one stays as it is.
 
@@ -90,7 +90,7 @@ class Augmenter:
             draws: The epoch's draws.
             samples: Who they are.
             partners: With mixing, the partner of each sample and who those are.
-            picked: Columns that are not copied into the batch yet.
+            picked: Columns that are not in the batch yet, some of them `Picked`.
         """
         columns = self._arrays({**batch.columns, **(picked or {})})
         compiled = self.compiled(columns)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -138,14 +138,15 @@ class _Gatherer:
         augmenter = self.workshop.augmenter
         if augmenter is None:
             return batch
-        picked = {name: Picked(column, places) for name, column in self._picked.items()}
         with measured(self.workshop.stats, "augment"):
             samples = self.plan.drawn_for(step, self.world, batch.ids)
-            changed = augmenter(batch, self.plan.draws, samples, picked=picked)
-        if not picked:
-            return changed
-        names = dict.fromkeys((*self.whole.columns, *changed.columns))  # in their order again
-        return replace(changed, columns={name: changed[name] for name in names})
+            if not self._picked:
+                return augmenter(batch, self.plan.draws, samples)
+            columns = {
+                name: Picked(column, places) if name in self._picked else batch[name]
+                for name, column in self.whole.columns.items()
+            }
+            return augmenter(Batch({}, batch.ids, batch.is_padding), self.plan.draws, samples, picked=columns)
 
     @cached_property
     def _picked(self) -> dict[str, Array]:

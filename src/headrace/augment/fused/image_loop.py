@@ -18,6 +18,7 @@ from headrace.augment.stage import Picked
 from headrace.draws.tables import normal_table
 
 _LINE = 64  # bytes of a cache line
+_AS_IT_IS = np.array(AS_IT_IS, np.int32)
 _BY_SIZE = {1: types.uint8, 2: types.uint16, 4: types.uint32, 8: types.uint64}
 
 
@@ -43,7 +44,8 @@ class ImageLoop:
             self._run = image_runner(types.uint8, _BY_SIZE[new.itemsize])
         else:
             self._run = image_runner(types.float32, types.float32)
-        self._ends = np.cumsum([_rounded(int(size)) for size in self._sizes(old, new)])
+        ends = np.cumsum([0, *(_rounded(int(size)) for size in self._sizes(old, new))])
+        self._begins, self._size = ends[:-1].astype(np.uint64), int(ends[-1]) + _LINE
 
     def _sizes(self, old: np.dtype[Any], new: np.dtype[Any]) -> list[int]:
         """How many bytes of memory a thread needs; see `Memory`."""
@@ -67,12 +69,11 @@ class ImageLoop:
             source, places = column.copy(), np.arange(count)
         records = planned.packed
         maps = np.empty((count, len(self._moves) + 1, MAP_WORDS), np.int32)
-        maps[:, -1] = AS_IT_IS
+        maps[:, -1] = _AS_IT_IS
         for number, rows in enumerate(self._moves):
             compose_maps(rows, records, number, maps)
-        memory = np.empty(int(self._ends[-1]) + _LINE, np.uint8)
-        begin = _rounded(_address(memory))
-        addresses = np.array([begin, *(begin + self._ends[:-1])], np.uint64)
+        memory = np.empty(self._size, np.uint8)
+        addresses = self._begins + np.uint64(_rounded(_address(memory)))
         constants = self._constants.copy()
         constants[Constant.IDENTITY] = _address(planned.identity)
         for number, table in enumerate(self._program.tables):

@@ -61,7 +61,7 @@ class DepartingAugmenter(Augmenter):
         draws: Draws,
         samples: Samples,
         partners: tuple[Batch, Samples] | None = None,
-        picked: Mapping[str, Picked] | None = None,
+        picked: Mapping[str, Any] | None = None,
     ) -> Batch:
         """Return a batch that knows what is to be done with it."""
         columns = self._arrays({**batch.columns, **(picked or {})})
