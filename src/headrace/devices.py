@@ -84,10 +84,10 @@ def _find_backend(device: Device, output: Output) -> Backend:
     if output == "torch":
         from headrace.torch import TorchOutputs, current_ordinal, to_tensor
 
-        if device.name == "cuda":
-            device = CudaDevice(current_ordinal())
+        device = device if device.is_chosen else CudaDevice(current_ordinal())
         outputs, wrap = TorchOutputs(device), to_tensor
     else:
+        device = device if device.is_chosen else CudaDevice(int(load_cupy().cuda.Device().id))
         outputs, wrap = CupyOutputs(device), _as_it_is
     return Backend(
         device, outputs, partial(device_stages, launcher=launcher), DevicePlanned, load_cupy().empty, wrap

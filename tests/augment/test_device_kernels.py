@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 from device_kernels import HostLauncher
 
+import headrace as hr
 from headrace import augment
 from headrace.augment.base import Mixing, Spec
 from headrace.augment.chain import Chain
@@ -16,6 +18,8 @@ from headrace.augment.cuda.stages import DevicePlanned, device_stages
 from headrace.augment.stage import reference_stages, run_stages
 from headrace.draws.draws import Draws, Samples
 from headrace.errors import SchemaError
+from headrace.execution.device.delivery import Backend
+from headrace.execution.device.host import HostDevice, HostOutputs
 
 SHAPES = [
     ("NHWC", (13, 17, 3)),
@@ -238,6 +242,33 @@ def test_single_values_equal_the_reference(shape, ops, dtype, launcher):
     assert performed
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.parametrize("options", [{}, {"pad_id": 0}, {"lengths": "n"}])
+def test_tokens_equal_the_reference(dtype, options, launcher):
+    """Tokens that change where they are, padding, lengths and special ids in mind."""
+    rng = np.random.default_rng(3)
+    columns = {
+        "ids": rng.integers(0, 30, (9, 21)).astype(dtype),
+        "n": rng.integers(0, 22, 9).astype(np.int16),
+    }
+    for op in (
+        augment.MaskTokens("ids", mask_id=3, vocab_size=30, special_ids=(1, 2), p=0.8, **options),
+        augment.TokenReplace("ids", vocab_size=30, special_ids=(1,), rate=0.6, p=0.8, **options),
+    ):
+        bound = Chain((op,)).bind({name: Spec.of(column) for name, column in columns.items()})
+        planned = bound.plan(Draws(1, 1), Samples(np.arange(9) * 3))
+        there = DevicePlanned(bound.dtype, planned.packed, planned.identity, planned.element_keys)
+        expected = run_stages(bound, reference_stages(bound), columns, planned, poisoned)
+        stages = device_stages(bound, launcher)
+        found = run_stages(bound, stages, columns, there, poisoned)
+
+        assert [type(stage).__name__ for stage in stages] == ["DeviceTokenStage"]
+        assert list(found) == list(expected)
+        for name, column in expected.items():
+            assert found[name].dtype == column.dtype
+            assert found[name].tobytes() == column.tobytes(), (op, name)
+
+
 def samples(shape, dtype, seed):
     rng = np.random.default_rng(seed)
     x = (images(shape, "float64", seed) * 90).astype(dtype)
@@ -258,7 +289,38 @@ def test_what_no_kernel_performs_goes_by_its_reference(launcher):
     ]
 
 
+def test_loaders_deliver_what_kernels_make(launcher, monkeypatch):
+    """From data set to batch by kernels, on a device that works late: the batches of the CPU."""
+    device = HostDevice(("copy",))
+    stages = partial(device_stages, launcher=launcher)
+    backend = Backend(device, HostOutputs(device), stages, DevicePlanned, np.empty, lambda column: column)
+    monkeypatch.setattr("headrace.devices._find_backend", lambda device, output: backend)
+    rng = np.random.default_rng(0)
+    ds = hr.from_arrays(
+        {
+            "image": rng.integers(0, 256, (70, 12, 12, 3), dtype=np.uint8),
+            "ids": rng.integers(0, 50, (70, 9)),
+            "label": np.arange(70) % 4,
+        }
+    ).augment(
+        augment.RandomCrop("image", 8),
+        augment.HorizontalFlip("image"),
+        augment.Normalize("image", 0.5, 0.25, to_layout="NCHW"),
+        augment.MaskTokens("ids", mask_id=3, vocab_size=50),
+        augment.MixUp("image", label="label", num_classes=4),
+    )
+    options = {"batch_size": 16, "shuffle": True, "output": "numpy"}
+    launcher.launched.clear()
+
+    found = list(ds.loader(device=device, **options))
+
+    assert len(launcher.launched) == 5 * 6  # images and tokens, those of partners, a mix and its labels
+    for batch, expected in zip(found, ds.loader(**options), strict=True):
+        assert list(batch) == list(expected)
+        assert all(batch[name].tobytes() == column.tobytes() for name, column in expected.items())
+
+
 def test_the_module_has_no_headers():
     """Nothing is included, so that one call of NVRTC compiles all kernels."""
     assert "#include" not in kernel_source()
-    assert len(re.findall(r"^KERNEL ", kernel_source(), re.MULTILINE)) == 29
+    assert len(re.findall(r"^KERNEL ", kernel_source(), re.MULTILINE)) == 31

@@ -12,7 +12,16 @@ pytestmark = pytest.mark.nvrtc
 
 KERNELS = {f"image_moves_{kind}" for kind in ("u8", "u16", "u32", "u64", "f32")}
 KERNELS |= {f"{name}_{kind}" for name in ("choose", "paste") for kind in ("u8", "u16", "u32", "u64")}
-KERNELS |= {"jitter_f32", "jitter_f64", "blend_u8", "blend_f32", "blend_f64", "labels_u64"}
+KERNELS |= {
+    "jitter_f32",
+    "jitter_f64",
+    "blend_u8",
+    "blend_f32",
+    "blend_f64",
+    "labels_u64",
+    "tokens_i32",
+    "tokens_i64",
+}
 KERNELS |= {f"series_{kind}" for kind in ("u8", "u16", "u32", "u64", "f32", "f64")}
 KERNELS |= {f"image_{name}_{kind}" for name in ("gray", "pixels") for kind in ("u8", "f32")}
 

@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from headrace.augment.fused import series_program
 from headrace.augment.fused.image_program import PASS_WORDS, Kind, Sampling, Word
+from headrace.augment.fused.token_program import Option
 from headrace.augment.image.tone import GAMMA_CELLS, GAMMAS
 from headrace.augment.series.base import STEP
 from headrace.augment.series.warp import WHOLE
@@ -22,6 +23,8 @@ _KINDS = {
     "u32": ("u32", "u32", 1, ("moves", "series", "pick")),
     "u64": ("u64", "u64", 1, ("moves", "series", "pick", "labels")),
     "f32": ("float", "float", 0, ("moves", "image", "series", "jitter", "blend")),
+    "i32": ("int", "int", 1, ("tokens",)),
+    "i64": ("long long", "long long", 1, ("tokens",)),
     "f64": ("double", "double", 0, ("series", "jitter", "blend")),
 }
 
@@ -48,6 +51,7 @@ def _constants() -> str:
         ("", Sampling),
         ("S_", series_program.Kind),
         ("S_", series_program.Word),
+        ("T_", Option),
     )
     for prefix, table in tables:
         values |= {prefix + each.name: each.value for each in table}

@@ -14,6 +14,7 @@ from headrace.augment.cuda.elements import find_device_element_stage
 from headrace.augment.cuda.images import DeviceImageStage
 from headrace.augment.cuda.module import Launcher
 from headrace.augment.cuda.series import find_device_series_stage
+from headrace.augment.cuda.tokens import find_device_token_stage
 from headrace.augment.fused.images import find_image_stage
 from headrace.augment.stage import ReferenceStage, Stage
 
@@ -56,6 +57,7 @@ def device_stages(bound: Bound, launcher: Launcher) -> tuple[Stage, ...]:
             stages.append(DeviceImageStage(images.numbers, images.programs, launcher))
         else:
             single = find_device_element_stage(bound, number, launcher)
+            single = single or find_device_token_stage(bound, number, launcher)
             stages.append(series or single or ReferenceStage(bound, number, launcher.xp))
         number = stages[-1].numbers.stop
     return tuple(stages)

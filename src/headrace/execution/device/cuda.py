@@ -139,6 +139,11 @@ class CudaDevice:
         return self._given
 
     @property
+    def is_chosen(self) -> bool:
+        """Whether its number is known; other threads may have another current device."""
+        return self._given is not None
+
+    @property
     def name(self) -> str:
         """What messages call it."""
         return "cuda" if self._given is None else f"cuda:{self._given}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ class DeviceDelivery:
     reuse: bool = False
     with_ids: bool = False
     memory: SlabMemory = field(init=False)
-    _stages: dict[int, tuple[Bound, tuple[Stage, ...]]] = field(default_factory=dict[int, Any], init=False)
+    _performers: dict[int, _Performer] = field(default_factory=dict[int, "_Performer"], init=False)
 
     def __post_init__(self) -> None:
         ops = () if self.chain is None else self.chain.ops
@@ -113,6 +114,11 @@ class DeviceDelivery:
 
     def augmenter(self) -> DepartingAugmenter | None:
         """Return what leaves augmentations outstanding."""
+        return self._augmenter
+
+    @cached_property
+    def _augmenter(self) -> DepartingAugmenter | None:
+        # One for all epochs, as what it binds is compiled for the device once.
         return None if self.chain is None else DepartingAugmenter(self.chain, self.memory)
 
     def _cargo(self, batch: Batch, where: str) -> Cargo:
@@ -139,9 +145,8 @@ class DeviceDelivery:
 
     def _change(self, todo: Outstanding, slab: Slab) -> _Augmented:
         bound, rows = todo.bound, len(todo.planned.identity)
-        if id(bound) not in self._stages:
-            stages = self.backend.stages(bound)
-            self._stages[id(bound)] = bound, tuple(each for each in stages if each.numbers[0] >= todo.first)
+        if id(bound) not in self._performers:
+            self._performers[id(bound)] = _Performer.of(self.backend, bound, todo.first)
         formats = {key: form for key, form in _formats(slab).items() if key[0] or key[1] not in _DRAWN}
         before = bound.states[todo.first]
         formats |= {
@@ -149,7 +154,7 @@ class DeviceDelivery:
             for name, spec in bound.states[-1].items()
             if before.get(name) != spec
         }
-        return _Augmented(formats, self.backend, todo, self._stages[id(bound)][1])
+        return _Augmented(formats, self.backend, todo, self._performers[id(bound)])
 
     def _wrapped(self, arrays: Mapping[Key, Any], rest: _Rest) -> dict[str, Any]:
         """Put columns together, in their order."""
@@ -182,13 +187,44 @@ class _Unchanged:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class _Performer:
+    """What performs the outstanding part of a chain.
+
+    Attributes:
+        bound: The chain, kept so that its identity stays its own.
+        stages: The stages that are left.
+        last: For each of them, the columns that it is the last to change.
+    """
+
+    bound: Bound
+    stages: tuple[Stage, ...]
+    last: tuple[frozenset[str], ...]
+
+    @staticmethod
+    def of(backend: Backend, bound: Bound, first: int) -> _Performer:
+        """Find the stages from one augmentation on."""
+        stages = tuple(stage for stage in backend.stages(bound) if stage.numbers[0] >= first)
+        # What is left to the host is a stage by itself, or the end of one.
+        assert [number for stage in stages for number in stage.numbers] == [
+            *range(first, len(bound.chain.ops))
+        ]
+        changed = [
+            {name for each in stage.numbers for name in bound.chain.ops[each].output(bound.states[each])}
+            for stage in stages
+        ]
+        later = [set[str]().union(*changed[number + 1 :]) for number in range(len(stages))]
+        last = tuple(frozenset(own - after) for own, after in zip(changed, later, strict=True))
+        return _Performer(bound, stages, last)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class _Augmented:
     """Performs what is outstanding."""
 
     outputs: Formats
     backend: Backend
     todo: Outstanding
-    stages: tuple[Stage, ...]
+    performer: _Performer
 
     def __call__(self, inputs: Sequence[Views], outputs: Views) -> None:
         bound = self.todo.bound
@@ -197,7 +233,8 @@ class _Augmented:
         if self.todo.partners is not None:
             partners = self._found(inputs[1], self.todo.partners[1])
         stages = tuple(
-            _Placed(stage, self._last(number), planned, outputs) for number, stage in enumerate(self.stages)
+            _Placed(stage, last, planned, outputs)
+            for stage, last in zip(self.performer.stages, self.performer.last, strict=True)
         )
         found = run_stages(bound, stages, columns, planned, self._allocate, partners)
         for key, output in outputs.items():
@@ -212,13 +249,6 @@ class _Augmented:
             self.todo.bound.dtype, inputs[_RECORDS], inputs[_IDENTITY], planned.element_keys
         )
         return columns, drawn
-
-    def _last(self, number: int) -> frozenset[str]:
-        """The columns that no later stage changes."""
-        bound, stages = self.todo.bound, self.stages[number + 1 :]
-        numbers = [each for stage in stages for each in stage.numbers]
-        later = {name for each in numbers for name in bound.chain.ops[each].output(bound.states[each])}
-        return frozenset(name for name, role in self.outputs if not role and name not in later)
 
     def _allocate(self, wanted: Mapping[str, tuple[tuple[int, ...], DTypeLike]]) -> dict[str, Any]:
         return {name: self.backend.empty(*form) for name, form in wanted.items()}
