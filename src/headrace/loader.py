@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, SupportsInt, cast
 
 from headrace.batch import Batch
 from headrace.devices import find_delivery
@@ -131,13 +131,13 @@ class Loader:
         batch = build_batch(self._recipe, chosen, self._delivery.augmenter())
         return self._delivery.one(batch, chosen.epoch, step)
 
-    def peek(self, sample_id: int, epoch: int | None = None, repeat: int = 0) -> Peek:
+    def peek(self, sample_id: SupportsInt, epoch: int | None = None, repeat: int = 0) -> Peek:
         """Render one sample alone, as its batch holds it, with every parameter that was drawn for it.
 
         Mixing, draws for whole batches and repeats first look for the sample's place in the epoch.
 
         Args:
-            sample_id: Which sample.
+            sample_id: Which sample, as `with_ids=True` delivers its number.
             epoch: In which epoch, by default the current one.
             repeat: Which delivery of a sample that the epoch repeats, from 0 on.
 

@@ -123,3 +123,14 @@ def test_a_sample_that_does_not_come_is_refused(sample: int, repeat: int) -> Non
     loader = loader_of(in_memory().rows(REPEATED).augment(*plain_chain()))
     with pytest.raises(hr.UnknownSampleError, match=str(sample)):
         loader.peek(sample, repeat=repeat)
+
+
+@pytest.mark.parametrize("output", ["numpy", "torch"])
+def test_an_id_of_a_batch_is_an_id(output: Any) -> None:
+    """As it comes out of the batch, a scalar of NumPy or torch."""
+    loader = in_memory().augment(*plain_chain()).loader(4, shuffle=True, output=output, with_ids=True)
+    batch = loader.batch(0)
+
+    np.testing.assert_array_equal(loader.peek(batch["sample_id"][2]).columns["image"], batch["image"][2])
+    with pytest.raises(hr.OptionError, match="`sample_id` must be a whole number"):
+        loader.peek(1.5)

@@ -124,3 +124,15 @@ def test_draws_never_change() -> None:
 
 
 WORDS_OF_VERSION_1 = [[582723562, 171215488], [2828718617, 855339710], [3777867008, 683982669]]
+
+
+def test_samples_are_whole_numbers() -> None:
+    """Lists will do; what is cut off to a whole number is none, and each sample has its own repeat."""
+    draws = Draws(0)
+    listed = draws.words("a", Samples([3, 4]), 2)  # pyright: ignore[reportArgumentType]
+
+    np.testing.assert_array_equal(listed, draws.words("a", Samples(np.array([3, 4])), 2))
+    with pytest.raises(OptionError, match=r"`ids` must be whole numbers of shape \[n\], got float64"):
+        Samples(np.array([1.5]))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(OptionError, match="`repeats` must be 3, as `ids` are, got 2"):
+        Samples(np.arange(3), np.arange(2))

@@ -44,6 +44,13 @@ class Samples:
     batch: int = 0
     alone: NDArray[np.bool_] | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", _whole_numbers("ids", self.ids))
+        if self.repeats is not None:
+            object.__setattr__(self, "repeats", _whole_numbers("repeats", self.repeats))
+            if len(self.repeats) != len(self.ids):
+                raise OptionError(f"`repeats` must be {len(self.ids)}, as `ids` are, got {len(self.repeats)}")
+
     def __len__(self) -> int:
         """How many samples there are."""
         return len(self.ids)
@@ -164,6 +171,16 @@ def reference_words(xp: Any, key: Any, identity: Any, count: int) -> Any:
     keys = [xp.broadcast_to(each, (samples, blocks)) for each in keys]
     drawn = philox4x32(xp.stack([block, *rest], axis=-1), xp.stack(keys, axis=-1))
     return xp.reshape(drawn, (samples, 4 * blocks))[:, :count]
+
+
+def _whole_numbers(name: str, values: object) -> NDArray[np.int64]:
+    """Return whole numbers of shape [n] as int64."""
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        raise OptionError(
+            f"`{name}` must be whole numbers of shape [n], got {array.dtype} of shape {array.shape}"
+        )
+    return array.astype(np.int64, copy=False)
 
 
 def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, SupportsInt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,13 +56,13 @@ class Peek:
         return "\n".join(lines)
 
 
-def peek(recipe: Recipe, plan: Plan, world: World, sample_id: int, repeat: int) -> Peek:
+def peek(recipe: Recipe, plan: Plan, world: World, sample_id: SupportsInt, repeat: int) -> Peek:
     """Render one sample of the plan's epoch as its batch holds it.
 
     Raises:
         UnknownSampleError: The epoch does not deliver that sample so often.
     """
-    check_whole("sample_id", sample_id)
+    sample_id = check_whole("sample_id", _plain(sample_id))
     check_whole("repeat", repeat, least=0)
     chain = recipe.augment
     if not 0 <= sample_id < plan.manifest.total or not plan.selection.contains(np.array([sample_id]))[0]:
@@ -87,6 +87,12 @@ def peek(recipe: Recipe, plan: Plan, world: World, sample_id: int, repeat: int) 
     changed = augmenter(batch, plan.draws, samples, partners)
     params = {path: {name: records[path][name][0] for name in _names(records[path])} for path in chain.paths}
     return Peek(sample_id, plan.epoch, repeat, dict(_values(changed)), params, partner_id)
+
+
+def _plain(value: Any) -> Any:
+    """Turn what comes out of a batch, a scalar of NumPy or torch, into a number."""
+    is_scalar = getattr(value, "shape", None) == () and hasattr(value, "item")
+    return value.item() if is_scalar else value
 
 
 def _find(plan: Plan, sample_id: int, repeat: int) -> int:

@@ -83,7 +83,7 @@ class PartnerOrder:
         if others < 1:
             return own
         who = Samples(self.samples.at(own), self.repeats.of(self.order, positions))
-        words = self.draws.words("partner", who, 2).astype(np.uint64)
+        words = self.draws.words("partner", who, 2, purpose="partners").astype(np.uint64)
         drawn = ((words[:, 1] << np.uint64(32) | words[:, 0]) % np.uint64(others)).astype(np.int64)
         return drawn + (drawn >= own)
 
