@@ -48,7 +48,7 @@ def run(
     draws = draws or Draws(0)
     others = None
     if partners is not None:
-        planned = bound.plan(draws, samples_of(*partners))
+        planned = bound.plan_partners(draws, samples_of(*partners))
         others = (_as_arrays(partners[0], xp), planned)
     kept = {name: _copy(column) for name, column in columns.items()}
     planned = bound.plan(draws, samples_of(columns, ids))

@@ -256,3 +256,39 @@ def test_columns_that_do_not_fit_are_refused(op: Any, columns: Any, message: str
     """An error names the augmentation, the column, what it must hold and what it holds."""
     with pytest.raises(SchemaError, match=message):
         run(op, columns)
+
+
+def _halved(columns: dict[str, Any], draws: hr.augment.LambdaDraws) -> dict[str, Any]:
+    return {name: column * np.asarray(0.5, column.dtype) for name, column in columns.items()}
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_labels_may_be_changed_between_two_mixes(threads: int) -> None:
+    """The partners' labels take the form of mixed ones, so that what lies between finds them so."""
+    x, label = np.arange(8, dtype=np.float32).reshape(8, 1), np.arange(8) % 3
+    dataset = hr.from_arrays({"x": x, "y": x.copy(), "label": label})
+    once = hr.augment.MixUp("x", label="label", num_classes=3, name="first")
+    chain = [
+        once,
+        hr.augment.Lambda("label", _halved),
+        hr.augment.MixUp("y", label="label", num_classes=3, name="second"),
+    ]
+    only = dataset.augment(once).loader(8, output="numpy", threads=threads).batch(0)
+    loader = dataset.augment(*chain).loader(8, output="numpy", threads=threads)
+    both = next(iter(loader))
+
+    np.testing.assert_array_equal(only["x"], both["x"])
+    share = np.array([loader.peek(row).params["second"]["lam"] for row in range(8)])[:, None]
+    partner = np.eye(3)[np.roll(label, -1)]
+    np.testing.assert_allclose(
+        both["label"], 0.5 * (only["label"] * share + partner * (1 - share)), rtol=1e-5
+    )
+
+
+def test_columns_that_a_mix_adds_may_be_mixed() -> None:
+    """The label of a partner that is alone is its own on both sides."""
+    dataset = hr.from_arrays({"x": np.zeros((8, 1), np.float32), "label": np.arange(8)})
+    chain = [hr.augment.MixUp("x", label="label"), hr.augment.SwapNoise("label_b", rate=1.0)]
+    batch = dataset.augment(*chain).loader(8, output="numpy", threads=0).batch(0)
+
+    assert batch["label_b"].tolist() == [1, 2, 3, 4, 5, 6, 7, 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -165,6 +165,10 @@ class Bound:
             for number, own in zip(numbers, words, strict=True):
                 self._draw(number, own, samples.alone, records)
         return Planned(records, identity, element_keys)
+
+    def plan_partners(self, draws: Draws, samples: Samples) -> Planned:
+        """Draw the same for samples that others are mixed with, and that are mixed with none themselves."""
+        return self.plan(draws, replace(samples, alone=np.ones(len(samples), np.bool_)))
 
     def _draw(
         self, number: int, words: Words, alone: NDArray[np.bool_] | None, records: NDArray[np.void]

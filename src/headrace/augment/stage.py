@@ -133,7 +133,8 @@ def run_stages(
         columns: All columns of the batch.
         planned: What was drawn for its samples.
         allocate: Takes memory for outputs.
-        partners: Columns of the partner samples and what was drawn for them; needed where something mixes.
+        partners: Columns of the partner samples and what was drawn for them, see `Bound.plan_partners`; needed
+            where something mixes.
 
     Returns:
         All columns; those that nothing changes are the same arrays.
@@ -148,12 +149,20 @@ def run_stages(
         if is_mixing:
             others.update(_copied(others, inputs, stage.picks))
             now.update(stage.run(now, others, planned, allocate))
+            if partners is not None and first < mixing[-1] and _changes_specs(bound, first):
+                # What comes next finds labels of the same form, here those of the partner alone.
+                others.update(stage.run(others, others, partners[1], allocate))
             continue
         now.update(stage.run(now, None, planned, allocate))
         if partners is not None and mixing and first < mixing[-1]:
             others.update(_copied(others, inputs, stage.picks))
             others.update(stage.run(others, None, partners[1], allocate))
     return {name: column.copy() if isinstance(column, Picked) else column for name, column in now.items()}
+
+
+def _changes_specs(bound: Bound, number: int) -> bool:
+    """Whether columns hold something else, or there are more, after an augmentation."""
+    return bound.states[number] != bound.states[number + 1]
 
 
 def _copied(columns: Columns, names: tuple[str, ...], picks: frozenset[str]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class Augmenter:
         compiled = self.compiled(columns)
         others = None
         if partners is not None:
-            others = self._arrays(partners[0].columns), compiled.bound.plan(draws, partners[1])
+            others = self._arrays(partners[0].columns), compiled.bound.plan_partners(draws, partners[1])
         planned = compiled.bound.plan(draws, samples)
         changed = run_stages(compiled.bound, compiled.stages, columns, planned, self._memory.allocate, others)
         return replace(batch, columns=changed)

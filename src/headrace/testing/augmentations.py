@@ -262,7 +262,7 @@ def _run(  # noqa: PLR0913  what may differ from run to run
     others: tuple[Columns, Planned] | None = None
     if any(isinstance(op, Mixing) for op in bound.chain.ops):
         next_rows = (rows + 1) % count
-        others = _taken(columns, next_rows, xp), bound.plan(draws, Samples(next_rows))
+        others = _taken(columns, next_rows, xp), bound.plan_partners(draws, Samples(next_rows))
     planned = bound.plan(draws, samples)
     made = run_stages(bound, stages, _taken(columns, rows, xp), planned, _allocate, others)
     return {

@@ -37,7 +37,7 @@ def check_stage(
     samples = Samples(rng.integers(0, 1 << 60, n), rng.integers(0, 3, n))
     planned, others = bound.plan(draws, samples), None
     if partners is not None:
-        others = partners, bound.plan(draws, Samples(rng.integers(0, 1 << 60, n)))
+        others = partners, bound.plan_partners(draws, Samples(rng.integers(0, 1 << 60, n)))
     stage = find(bound, 0)
     assert stage is not None
     assert stage.numbers == range(len(ops))

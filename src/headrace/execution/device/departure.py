@@ -71,7 +71,7 @@ class DepartingAugmenter(Augmenter):
             return super().__call__(batch, draws, samples, partners, picked)
         planned, others = bound.plan(draws, samples), None
         if partners is not None:
-            others = self._arrays(partners[0].columns), bound.plan(draws, partners[1])
+            others = self._arrays(partners[0].columns), bound.plan_partners(draws, partners[1])
         if first:
             stages = _stages_before(first, bound, compiled.stages)
             columns = run_stages(bound, stages, columns, planned, self._memory.allocate)
