@@ -133,8 +133,8 @@ def run_stages(
         columns: All columns of the batch.
         planned: What was drawn for its samples.
         allocate: Takes memory for outputs.
-        partners: Columns of the partner samples and what was drawn for them, see `Bound.plan_partners`; needed
-            where something mixes.
+        partners: Columns of the partner samples and what was drawn for them, see `Bound.plan_partners`;
+            needed where something mixes.
 
     Returns:
         All columns; those that nothing changes are the same arrays.
