@@ -45,13 +45,14 @@ def augmented(
     partners: Generator[Batch] | Iterator[None] = _nothing(len(steps)) if others is None else others[1]
     try:
         with closing(batches), closing(partners):
-            for step, batch, partner in zip(steps, batches, partners, strict=True):
+            for number, (step, batch, partner) in enumerate(zip(steps, batches, partners, strict=True)):
                 if pool is None:
                     yield task(batch, partner, step)
                     continue
                 tasks.append(pool.submit(task, batch, partner, step))
                 del batch, partner  # held no longer than it takes
-                if len(tasks) > ahead:
+                # The way ahead grows with the steps, so that the first batches wait for no others.
+                if len(tasks) > min(ahead, number // 2):
                     yield _wait(tasks, workshop)
             while tasks:
                 yield _wait(tasks, workshop)
