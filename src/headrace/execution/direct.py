@@ -143,8 +143,8 @@ class _Gatherer:
             if not self._picked:
                 return augmenter(batch, self.plan.draws, samples)
             columns = {
-                name: Picked(column, places) if name in self._picked else batch[name]
-                for name, column in self.whole.columns.items()
+                name: Picked(self._picked[name], places) if name in self._picked else batch[name]
+                for name in self.whole.columns
             }
             return augmenter(Batch({}, batch.ids, batch.is_padding), self.plan.draws, samples, picked=columns)
 
