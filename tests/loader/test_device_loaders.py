@@ -11,6 +11,7 @@ import torch
 import headrace as hr
 from headrace import augment
 from headrace.execution.device.host import HostDevice
+from headrace.execution.device.slabs import SlabMemory
 
 N = 300
 SCHEDULES = [(), ("copy",), ("augment",), ("copy", "augment")]
@@ -102,6 +103,15 @@ def test_batches_come_from_row_groups_too():
         np.testing.assert_array_equal(found["x"], expected["x"])
         np.testing.assert_array_equal(found["lists"].values, expected["lists"].values)
         np.testing.assert_array_equal(found["lists"].offsets, expected["lists"].offsets)
+
+
+def test_rows_are_gathered_right_into_slabs(monkeypatch):
+    """What is sent lies where threads gathered it, with what was drawn behind it: nothing is copied twice."""
+    monkeypatch.setattr(SlabMemory, "_copied", None)
+    read = hr.from_arrays({"x": np.ones((N, 900), np.float32)}).map(lambda frame: frame)
+
+    for ds in (dataset("nothing"), dataset("several columns"), dataset("partners"), read):
+        assert sum(len(batch["sample_id"]) for batch in loader(ds, HostDevice())) == N
 
 
 def test_tensors_equal_those_of_the_cpu():
