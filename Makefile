@@ -59,7 +59,7 @@ soak: $(STAMP) ## Run the tests marked slow.
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
 cuda-check: $(STAMP) ## Install CuPy with NVRTC and compile the GPU's kernels; needs no GPU, but 450 MB.
-	@$(PIP) '.[cuda]'
+	@$(PIP) --editable '.[$(EXTRAS),cuda]'
 	$(BIN)/python -m pytest -m nvrtc
 
 clean: ## Remove the environment and all caches.
