@@ -82,3 +82,18 @@ def test_another_function_makes_another_lambda() -> None:
     dataset = hr.from_arrays(IMAGES)
 
     assert dataset.augment(one).fingerprint != dataset.augment(other).fingerprint
+
+
+def test_a_class_derived_from_one_of_ours_does_what_it_says() -> None:
+    """Compiled stages perform the classes that they know, not those that derive from them."""
+
+    class Zero(hr.augment.Normalize):
+        def apply(self, xp: Any, columns: Any, params: Any, noise: Any) -> Any:
+            return {name: xp.zeros(column.shape, dtype=xp.float32) for name, column in columns.items()}
+
+    assert not first(Zero("image", mean=0.5, std=0.25))["image"].any()
+
+
+def test_what_a_small_dtype_cannot_hold_is_infinite() -> None:
+    """And no warning, as it is the options that say so."""
+    assert np.isinf(first(hr.augment.Normalize("image", 0.0, 1e-6, dtype="float16"))["image"]).any()

@@ -122,7 +122,7 @@ class ImageProgram:
             found = self._with_move(bound, number, op, after)
         elif dtype.name not in ("uint8", "float32"):
             return None
-        elif isinstance(op, Normalize) and (dtype == np.uint8 or after.dtype == np.float32):
+        elif type(op) is Normalize and (dtype == np.uint8 or after.dtype == np.float32):
             found = replace(self, after=after, normalize=op)
         elif type(op) in RESAMPLINGS:
             found = self._with_resampling(bound, number, column)

@@ -112,7 +112,8 @@ class Normalize(ImageAugmentation):
         values = np.arange(256, dtype=np.float64)
         mean, std = self.constants(channels, np.float64)
         scaled = values / 255 if self.scale else values
-        return ((scaled[None, :] - mean[:, None]) / std[:, None]).astype(self.dtype)
+        with np.errstate(over="ignore"):  # beyond the range of a small dtype lies infinity
+            return ((scaled[None, :] - mean[:, None]) / std[:, None]).astype(self.dtype)
 
     def constants(self, channels: int, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return mean and standard deviation of each channel, rounded once to a dtype."""

@@ -137,7 +137,7 @@ class TokenReplace(TokenAugmentation):
     def output(self, specs: Mapping[str, Spec]) -> Mapping[str, Spec]:
         """Check the columns; see `Augmentation.output`."""
         found = super().output(specs)
-        self.check_id("vocab_size", self.vocab_size - 1, specs[self.ids])
+        self.check_id("vocab_size - 1", self.vocab_size - 1, specs[self.ids])
         return found
 
     def change(

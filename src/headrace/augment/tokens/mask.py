@@ -95,7 +95,7 @@ class MaskTokens(TokenAugmentation):
         """Check the column, and add the labels."""
         found, spec = dict(super().output(specs)), specs[self.ids]
         self.check_id("mask_id", self.mask_id, spec)
-        self.check_id("vocab_size", self.vocab_size - 1, spec)
+        self.check_id("vocab_size - 1", self.vocab_size - 1, spec)
         if self.labels in specs:
             raise SchemaError(
                 f"{self.title}: adds the column `{self.labels}`, which is there already; "
