@@ -347,7 +347,7 @@ UNFIT: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
         TokenReplace("ids", vocab_size=300),
         {"ids": IDS.astype(np.uint8)},
         SchemaError,
-        "`vocab_size`, which is 299",
+        "`vocab_size - 1`, which is 299",
     ),
     (
         MaskTokens("ids", mask_id=400, vocab_size=9),
