@@ -131,3 +131,14 @@ def test_a_part_of_a_mix_is_augmented_afterwards() -> None:
     with pytest.raises(hr.OptionError, match="augmented"):
         hr.mix({"a": part.augment(FLIP), "b": part})
     assert len(first(hr.mix({"a": part, "b": part}).augment(FLIP))["image"]) == 4
+
+
+def test_a_state_does_not_load_where_draws_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a release draws otherwise than the one that saved the state cannot go on from it."""
+    saved = in_memory().augment(FLIP).loader(4).state_dict()
+    plain = in_memory().loader(4).state_dict()
+    monkeypatch.setattr("headrace.execution.recipe.DRAWS_VERSION", 0)
+
+    with pytest.raises(hr.StateError, match="recipe differs"):
+        in_memory().augment(FLIP).loader(4).load_state_dict(saved)
+    in_memory().loader(4).load_state_dict(plain)

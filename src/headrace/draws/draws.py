@@ -14,7 +14,7 @@ from headrace.errors import OptionError, check_whole
 from headrace.fingerprint import derive_key
 
 DRAWS_VERSION = 1
-"""Raised whenever the same seed draws other numbers."""
+"""Raised whenever the same seed draws other numbers, or augmentations make other samples of them."""
 
 Words = NDArray[np.uint32]
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from headrace.augment.chain import Chain
 from headrace.batch import Batch
+from headrace.draws.draws import DRAWS_VERSION
 from headrace.errors import HeadraceError, PrepareError, SchemaError
 from headrace.execution.fork import apply_elsewhere
 from headrace.execution.stats import Stats, measured
@@ -74,7 +75,7 @@ class Recipe:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the steps, the layout and the augmentations; the data has its own."""
-        random = () if self.augment is None else (self.augment,)
+        random = () if self.augment is None else (self.augment, DRAWS_VERSION)
         return digest("recipe", self.steps, self.pack, *random)
 
     @cached_property
