@@ -52,7 +52,7 @@ def test_cache() -> None:
 
 
 def test_train_fashion() -> None:
-    """A network learns from images that are changed at random; an interruption leaves no trace in its weights."""
+    """A network learns from images changed at random; an interruption leaves no trace in its weights."""
     output = run(ROOT / "examples" / "train_fashion.py")
 
     assert output.returncode == 0

@@ -18,7 +18,7 @@ import headrace.augment as aug
 from headrace.augment.base import Augmentation, Spec
 from headrace.augment.chain import Chain
 from headrace.augment.fused.compile import find_stages
-from headrace.augment.fused.images import find_image_stage
+from headrace.augment.fused.image.stage import find_image_stage
 from headrace.augment.stage import Picked, reference_stages, run_stages
 from headrace.draws import Draws, Samples
 

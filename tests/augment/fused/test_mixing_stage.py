@@ -12,7 +12,7 @@ from stage_checks import allocate, check_stage
 from headrace.augment import CutMix, MixUp
 from headrace.augment.base import Spec
 from headrace.augment.chain import Chain
-from headrace.augment.fused.mixing import find_mixing_stage
+from headrace.augment.fused.mixing.stage import find_mixing_stage
 from headrace.draws import Draws, Samples
 from headrace.errors import SchemaError
 

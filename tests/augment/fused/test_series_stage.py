@@ -24,7 +24,7 @@ from headrace.augment import (
 )
 from headrace.augment.base import Spec, describe
 from headrace.augment.chain import Chain
-from headrace.augment.fused.series import find_series_stage
+from headrace.augment.fused.series.stage import find_series_stage
 from headrace.augment.stage import Picked, reference_stages, run_stages
 from headrace.draws import Draws, Samples
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stage_checks import check_stage
 
 from headrace.augment import FeatureDropout, GaussianJitter, SwapNoise
-from headrace.augment.fused.tabular import find_tabular_stage
+from headrace.augment.fused.tabular.stage import find_tabular_stage
 
 
 def table(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:

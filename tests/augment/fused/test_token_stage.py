@@ -12,7 +12,7 @@ from stage_checks import check_stage
 from headrace.augment import MaskTokens, RandomWindow, TokenDropout, TokenReplace
 from headrace.augment.base import Spec
 from headrace.augment.chain import Chain
-from headrace.augment.fused.tokens import find_token_stage
+from headrace.augment.fused.tokens.stage import find_token_stage
 from headrace.batch import Ragged
 from headrace.draws import Draws, Samples
 from headrace.errors import SchemaError

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from headrace.augment.chain import Planned
 from headrace.augment.cuda.module import Launcher
-from headrace.augment.fused.image_compile import ImageProgram
-from headrace.augment.fused.image_program import Kind, Word
+from headrace.augment.fused.image.compile import ImageProgram
+from headrace.augment.fused.image.program import Kind, Word
 from headrace.augment.stage import Allocate, Columns
 from headrace.draws.tables import normal_table
 

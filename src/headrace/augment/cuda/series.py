@@ -11,8 +11,8 @@ import numpy as np
 
 from headrace.augment.chain import Bound
 from headrace.augment.cuda.module import Launcher
-from headrace.augment.fused.series import find_series_stage
-from headrace.augment.fused.series_program import Kind, SeriesProgram, Word
+from headrace.augment.fused.series.program import Kind, SeriesProgram, Word
+from headrace.augment.fused.series.stage import find_series_stage
 from headrace.augment.stage import Allocate, Columns
 from headrace.draws.tables import normal_table
 

@@ -6,9 +6,9 @@ from enum import IntEnum
 from functools import cache
 from importlib.resources import files
 
-from headrace.augment.fused import series_program
-from headrace.augment.fused.image_program import PASS_WORDS, Kind, Sampling, Word
-from headrace.augment.fused.token_program import Option
+from headrace.augment.fused.image.program import PASS_WORDS, Kind, Sampling, Word
+from headrace.augment.fused.series import program as series_program
+from headrace.augment.fused.tokens.program import Option
 from headrace.augment.image.tone import GAMMA_CELLS, GAMMAS
 from headrace.augment.series.base import STEP
 from headrace.augment.series.warp import WHOLE

@@ -15,7 +15,7 @@ from headrace.augment.cuda.images import DeviceImageStage
 from headrace.augment.cuda.module import Launcher
 from headrace.augment.cuda.series import find_device_series_stage
 from headrace.augment.cuda.tokens import find_device_token_stage
-from headrace.augment.fused.images import find_image_stage
+from headrace.augment.fused.image.stage import find_image_stage
 from headrace.augment.stage import ReferenceStage, Stage
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from headrace.augment.chain import Bound
 from headrace.augment.cuda.module import Launcher
-from headrace.augment.fused.token_program import write_options
+from headrace.augment.fused.tokens.program import write_options
 from headrace.augment.stage import Allocate, Columns
 from headrace.augment.tokens.change import TokenReplace
 from headrace.augment.tokens.mask import MaskTokens

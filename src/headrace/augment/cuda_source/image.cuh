@@ -1,4 +1,4 @@
-/* One image stage, a thread for each pixel: the passes of headrace.augment.fused.image_program.
+/* One image stage, a thread for each pixel: the passes of headrace.augment.fused.image.program.
  *
  * This text is compiled for PIXEL u8, with IS_WHOLE 1, and for float; moves.cuh comes before it each time. Whole
  * numbers are exact; floats are rounded once for each operation, in the order that is written here, and never

@@ -1,4 +1,4 @@
-/* One series stage, a thread for each element: the passes of headrace.augment.fused.series_program.
+/* One series stage, a thread for each element: the passes of headrace.augment.fused.series.program.
  *
  * This text is compiled once for each kind of element: PIXEL. Kinds with IS_WHOLE 1 are moved and never computed with.
  * An element that comes out is traced back through the passes to where it lies in the source. TimeWarp and WindowSlice

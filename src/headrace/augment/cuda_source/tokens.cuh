@@ -1,6 +1,6 @@
 /* MaskTokens and TokenReplace on padded ids, a thread for each place; compiled for int and long long.
  *
- * The words of options are those of headrace.augment.fused.token_program. labels is NULL for TokenReplace.
+ * The words of options are those of headrace.augment.fused.tokens.program. labels is NULL for TokenReplace.
  */
 
 __device__ __forceinline__ int NAME(token_open)(const long long *options, int count, long long value, int is_inside)

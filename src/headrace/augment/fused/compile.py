@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from headrace.augment.chain import Bound
-from headrace.augment.fused.images import find_image_stage
-from headrace.augment.fused.mixing import find_mixing_stage
-from headrace.augment.fused.series import find_series_stage
-from headrace.augment.fused.tabular import find_tabular_stage
-from headrace.augment.fused.tokens import find_token_stage
+from headrace.augment.fused.image.stage import find_image_stage
+from headrace.augment.fused.mixing.stage import find_mixing_stage
+from headrace.augment.fused.series.stage import find_series_stage
+from headrace.augment.fused.tabular.stage import find_tabular_stage
+from headrace.augment.fused.tokens.stage import find_token_stage
 from headrace.augment.stage import ReferenceStage, Stage
 
 _FINDERS = (find_image_stage, find_series_stage, find_token_stage, find_tabular_stage, find_mixing_stage)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from headrace.augment.base import Mixing
 from headrace.augment.chain import Bound, Planned
-from headrace.augment.fused.image_compile import ImageProgram
+from headrace.augment.fused.image.compile import ImageProgram
 from headrace.augment.image.base import ImageAugmentation
 from headrace.augment.stage import Allocate, Columns
 
 if TYPE_CHECKING:
-    from headrace.augment.fused.image_loop import ImageLoop
+    from headrace.augment.fused.image.loop import ImageLoop
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class ImageStage:
 
     @cached_property
     def _loops(self) -> dict[str, ImageLoop]:
-        from headrace.augment.fused.image_loop import ImageLoop  # numba loads with the first use
+        from headrace.augment.fused.image.loop import ImageLoop  # numba loads with the first use
 
         return {column: ImageLoop(program) for column, program in self.programs.items()}
 

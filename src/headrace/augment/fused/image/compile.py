@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headrace.augment.base import Augmentation, Spec
 from headrace.augment.chain import Bound
-from headrace.augment.fused.image_program import PASS_WORDS, Kind, Sampling, Word
+from headrace.augment.fused.image.program import PASS_WORDS, Kind, Sampling, Word
 from headrace.augment.image.base import ImageAugmentation
 from headrace.augment.image.checks import Fill, fill_values
 from headrace.augment.image.color import Grayscale, Saturation
@@ -61,12 +61,12 @@ CHANGES: dict[type[Augmentation], tuple[Kind, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageProgram:
-    """What becomes of the images of one column; see `image_program`.
+    """What becomes of the images of one column; see `program`.
 
     Attributes:
         before: What the column holds before.
         after: What it holds afterwards.
-        planes: Of the images, see `image_program`.
+        planes: Of the images, see `program`.
         item: Likewise.
         first_sides: Height and width before.
         passes: All passes but the last, which is NORMALIZE or COPY.
@@ -237,7 +237,7 @@ class ImageProgram:
         return np.array(rows or [(0.0,) * self.channels]).astype(self.before.dtype)
 
     def numbers(self) -> NDArray[Any]:
-        """Return what the last pass converts by: see `image_program`."""
+        """Return what the last pass converts by: see `program`."""
         op, channels = self.normalize, self.channels
         if self.before.dtype == np.uint8:
             same = np.tile(np.arange(256, dtype=np.uint8), (channels, 1))
@@ -265,7 +265,7 @@ class ImageProgram:
 
 
 def _split(op: ImageAugmentation, spec: Spec) -> tuple[int, int]:
-    """Return how many planes there are, and elements of an item; see `image_program`."""
+    """Return how many planes there are, and elements of an item; see `program`."""
     channels = op.channels(spec)
     return (channels, 1) if op.layout == "NCHW" else (1, channels)
 

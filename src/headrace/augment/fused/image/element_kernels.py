@@ -13,7 +13,7 @@ from numba import (
 )
 
 from headrace.augment.fused.compiling import compiled
-from headrace.augment.fused.image_program import Word
+from headrace.augment.fused.image.program import Word
 from headrace.augment.fused.word_kernels import BLOCK, fill_element_words, fill_quantiles
 from headrace.copying import pointer
 from headrace.draws.tables import SIDE

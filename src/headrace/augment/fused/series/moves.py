@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from headrace.augment.fused.series_program import Kind, Word
+from headrace.augment.fused.series.program import Kind, Word
 
 _KIND, _APPLIED, _P0, _P1, _BEFORE, _AFTER = (
     int(word) for word in (Word.KIND, Word.APPLIED, Word.P0, Word.P1, Word.BEFORE, Word.AFTER)

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numba import njit, types
 
-from headrace.augment.fused.block_kernels import (
+from headrace.augment.fused.compiling import compiled
+from headrace.augment.fused.image.block_kernels import (
     LANES,
     block_begin,
     blocks_of,
@@ -20,9 +21,8 @@ from headrace.augment.fused.block_kernels import (
     red_block,
     reversed_line_block,
 )
-from headrace.augment.fused.compiling import compiled
-from headrace.augment.fused.image_program import Word
-from headrace.augment.fused.map_kernels import row_mapper
+from headrace.augment.fused.image.map_kernels import row_mapper
+from headrace.augment.fused.image.program import Word
 from headrace.copying import pointer
 
 _PLANES, _ITEM = int(Word.PLANES), int(Word.ITEM)

@@ -9,11 +9,11 @@ from numba import types
 from numpy.typing import NDArray
 
 from headrace.augment.chain import Planned
-from headrace.augment.fused.image_compile import ImageProgram
-from headrace.augment.fused.image_kernels import image_mover, image_runner
-from headrace.augment.fused.image_program import AS_IT_IS, MAP_WORDS, Constant, Kind, Word
-from headrace.augment.fused.map_kernels import compose_maps
-from headrace.augment.fused.resample_kernels import resizer_bytes
+from headrace.augment.fused.image.compile import ImageProgram
+from headrace.augment.fused.image.kernels import image_mover, image_runner
+from headrace.augment.fused.image.map_kernels import compose_maps
+from headrace.augment.fused.image.program import AS_IT_IS, MAP_WORDS, Constant, Kind, Word
+from headrace.augment.fused.image.resample_kernels import resizer_bytes
 from headrace.augment.stage import Picked
 from headrace.draws.tables import normal_table
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from headrace.augment.fused.block_kernels import (
+from headrace.augment.fused.compiling import compiled
+from headrace.augment.fused.image.block_kernels import (
     LANES,
     block_begin,
     blocks_of,
     reverse_block,
     reverse_pixels,
 )
-from headrace.augment.fused.compiling import compiled
-from headrace.augment.fused.image_program import Kind, Word
+from headrace.augment.fused.image.program import Kind, Word
 from headrace.copying import move_row, pointer
 
 _CROP, _FLIP_X, _FLIP_Y, _TURN = int(Kind.CROP), int(Kind.FLIP_X), int(Kind.FLIP_Y), int(Kind.TURN)
@@ -69,7 +69,7 @@ def compose_maps(rows: Any, records: Any, number: Any, out: Any) -> None:
         rows: The operations, in the form of `passes`; int32 of shape [operations, 16].
         records: See `Planned.packed`; int32 of shape [n, fields].
         number: Which of the maps.
-        out: See `image_program`; int32 of shape [n, maps, 10].
+        out: See `program`; int32 of shape [n, maps, 10].
     """
     for sample in range(records.shape[0]):
         y0 = x0 = y_dx = x_dy = np.int64(0)

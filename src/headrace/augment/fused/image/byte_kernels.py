@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from headrace.augment.fused.image_program import Kind, Word
+from headrace.augment.fused.image.program import Kind, Word
 from headrace.augment.image.pixels import GRAY, HALF, ONE
 from headrace.copying import pointer
 

@@ -55,7 +55,7 @@ class MixingStage:
         return {**found, **_mix_labels(op, columns, partners, share, allocate)}
 
     def _mix(self, op: Any, spec: Spec, planned: Planned, both: tuple[Any, Any], out: NDArray[Any]) -> None:
-        from headrace.augment.fused.mixing_kernels import blend_kernel, paste_kernel  # numba loads
+        from headrace.augment.fused.mixing.kernels import blend_kernel, paste_kernel  # numba loads
 
         values, rows = as_rows(both[0])
         others, other_rows = as_rows(both[1])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from headrace.augment.chain import Bound, Planned
 from headrace.augment.fused.rows import as_rows
-from headrace.augment.fused.series_program import SeriesProgram, Word, is_series, write_program
+from headrace.augment.fused.series.program import SeriesProgram, Word, is_series, write_program
 from headrace.augment.stage import Allocate, Columns
 from headrace.draws.tables import normal_table
 
@@ -69,7 +69,7 @@ def find_series_stage(bound: Bound, first: int) -> SeriesStage | None:
 
 def _run(program: SeriesProgram, column: Any, planned: Planned, name: str, out: NDArray[Any]) -> None:
     # Numba loads with the first use.
-    from headrace.augment.fused.series_kernels import kind_of, move_kernel, series_kernel
+    from headrace.augment.fused.series.kernels import kind_of, move_kernel, series_kernel
 
     if out.size == 0:
         return

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from headrace.augment.base import Augmentation
 from headrace.augment.chain import Bound, Planned
 from headrace.augment.fused.rows import as_rows
-from headrace.augment.fused.token_program import write_options
+from headrace.augment.fused.tokens.program import write_options
 from headrace.augment.stage import Allocate, Columns
 from headrace.augment.tokens.base import TokenAugmentation
 from headrace.augment.tokens.change import TokenDropout, TokenReplace
@@ -62,7 +62,7 @@ class TokenStage:
 
     @cached_property
     def options(self) -> NDArray[np.int64]:
-        """See `token_program`."""
+        """See `program`."""
         return write_options(self.bound, self.number, self.is_ragged)
 
     def run(
@@ -115,7 +115,7 @@ class _Run:
 
     def replace(self) -> dict[str, Any]:
         """Change tokens at their places."""
-        from headrace.augment.fused.token_kernels import token_kernel  # numba loads with the first use
+        from headrace.augment.fused.tokens.kernels import token_kernel  # numba loads with the first use
 
         name, ids = _NAMES[type(self._op)], self._op.ids
         shape: tuple[int, ...] = (int(self._where[1].sum()),)
@@ -136,7 +136,7 @@ class _Run:
 
     def move(self) -> dict[str, Any]:
         """Find which places stay, and read all columns there."""
-        from headrace.augment.fused.token_kernels import token_kernel
+        from headrace.augment.fused.tokens.kernels import token_kernel
 
         op, sizes = self._op, self._where[1]
         n = len(sizes)
@@ -161,7 +161,7 @@ class _Run:
     def _read(
         self, column: str, places: NDArray[np.int32], reading: NDArray[np.int64], fill: int
     ) -> NDArray[Any] | Ragged:
-        from headrace.augment.fused.token_kernels import gather_kernel
+        from headrace.augment.fused.tokens.kernels import gather_kernel
 
         values, begins = self._sources[column]
         written = reading[4]

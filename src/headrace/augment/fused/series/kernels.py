@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numba import from_dtype, njit, types
 
-from headrace.augment.fused.series_moves import copy_sample, count_passes, is_performed, move_series
-from headrace.augment.fused.series_program import Kind, Word
+from headrace.augment.fused.series.moves import copy_sample, count_passes, is_performed, move_series
+from headrace.augment.fused.series.program import Kind, Word
 from headrace.augment.fused.word_kernels import BLOCK, fill_element_words, fill_quantiles
 from headrace.augment.series.base import STEP
 from headrace.augment.series.warp import WHOLE

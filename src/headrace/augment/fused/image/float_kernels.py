@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from headrace.augment.fused.byte_kernels import channel_places
-from headrace.augment.fused.image_program import Kind, Word
+from headrace.augment.fused.image.byte_kernels import channel_places
+from headrace.augment.fused.image.program import Kind, Word
 from headrace.augment.image.pixels import GRAY_FLOATS, MEAN_BITS, ONE
 from headrace.augment.image.tone import GAMMA_CELLS
 from headrace.copying import pointer

@@ -58,7 +58,7 @@ class TabularStage:
         return found
 
     def _run(self, op: Any, drawn: Any, column: Any, other: Any, out: NDArray[Any]) -> None:
-        from headrace.augment.fused.tabular_kernels import choose_kernel, noise_kernel  # numba loads
+        from headrace.augment.fused.tabular.kernels import choose_kernel, noise_kernel  # numba loads
 
         (values, rows), gate, out = (
             as_rows(column),

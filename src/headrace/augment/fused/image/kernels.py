@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from headrace.augment.fused.byte_kernels import (
+from headrace.augment.fused.compiling import compiled
+from headrace.augment.fused.image.byte_kernels import (
     apply_table,
     change_colors,
     change_table,
     clear_table,
     mean_gray,
 )
-from headrace.augment.fused.compiling import compiled
-from headrace.augment.fused.element_kernels import eraser, noise_adder
-from headrace.augment.fused.float_kernels import change_float_colors, change_floats
-from headrace.augment.fused.image_program import Constant, Kind, Memory, Word
-from headrace.augment.fused.map_kernels import image_copier
-from headrace.augment.fused.resample_kernels import image_resizer
-from headrace.augment.fused.rotate_kernels import image_rotator
-from headrace.augment.fused.row_kernels import image_writer
+from headrace.augment.fused.image.element_kernels import eraser, noise_adder
+from headrace.augment.fused.image.float_kernels import change_float_colors, change_floats
+from headrace.augment.fused.image.map_kernels import image_copier
+from headrace.augment.fused.image.program import Constant, Kind, Memory, Word
+from headrace.augment.fused.image.resample_kernels import image_resizer
+from headrace.augment.fused.image.rotate_kernels import image_rotator
+from headrace.augment.fused.image.row_kernels import image_writer
 from headrace.copying import ask_for, move_row, pointer
 
 _FILLS, _NUMBERS, _LINE = int(Constant.FILLS), int(Constant.NUMBERS), int(Constant.LINE)

@@ -1,4 +1,4 @@
-"""The compiled augmentations of tokens; their arguments are told of in `token_program`."""
+"""The compiled augmentations of tokens; their arguments are told of in `program`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba import from_dtype, njit, types
 
-from headrace.augment.fused.token_program import Option
+from headrace.augment.fused.tokens.program import Option
 from headrace.augment.fused.word_kernels import fill_element_words
 
 _HAS_PAD, _PAD, _APPLIED, _WORD = (

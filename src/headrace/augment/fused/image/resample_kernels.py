@@ -11,7 +11,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from headrace.augment.fused.compiling import compiled
-from headrace.augment.fused.image_program import Sampling, Word
+from headrace.augment.fused.image.program import Sampling, Word
 from headrace.augment.image.resample import WEIGHT_BITS
 from headrace.copying import pointer
 

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit, types
 
 from headrace.augment.fused.compiling import compiled
-from headrace.augment.fused.image_program import Sampling, Word
+from headrace.augment.fused.image.program import Sampling, Word
 from headrace.augment.image.pixels import ONE
 from headrace.augment.image.rotate import POSITION_BITS, WEIGHT_BITS
 from headrace.copying import pointer

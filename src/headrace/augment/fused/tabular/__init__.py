@@ -1,0 +1,1 @@
+"""The compiled stages of columns of a table."""

@@ -1,0 +1,1 @@
+"""The compiled stages of tokens, padded and ragged."""
