@@ -40,7 +40,6 @@ def quick_start() -> Iterator[None]:
         multiprocessing.forkserver.ensure_running()
         patch.setattr(process, "START_METHOD", "forkserver")
         yield
-    server._stop()
     multiprocessing.set_forkserver_preload(["__main__"])
 
 

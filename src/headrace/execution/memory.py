@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 _ALIGNMENT = 64  # a cache line
+_PAGE = 1 << 12
 _ARENA_BYTES = 1 << 23  # blocks are cut from arenas of about this size, which can use huge pages
 
 
@@ -52,7 +53,7 @@ class BatchMemory:
         if total < self.smallest:
             return {name: np.empty(shape, dtype) for name, (shape, dtype) in formats.items()}
         with self._lock:
-            block: Any = self.lease(self.block_size(total))
+            block: Any = self.lease(_block_size(total))
         arrays: dict[str, NDArray[Any]] = {}
         offset = 0
         for name, (shape, dtype) in formats.items():
@@ -73,10 +74,6 @@ class BatchMemory:
         with self._lock:
             self._collect()
             self._free.clear()
-
-    def block_size(self, size: int) -> int:
-        """How large a block is that holds so many bytes."""
-        return size
 
     def lease(self, size: int) -> ctypes.Array[ctypes.c_char]:
         """Take a block, which returns when the last array that looks into it is gone; under the lock."""
@@ -117,6 +114,12 @@ class _Lease(weakref.ref[Any]):
 
     __slots__ = ("memory",)
     memory: memoryview
+
+
+def _block_size(size: int) -> int:
+    """Round up by an eighth at most, so that batches of ever new sizes find blocks that were used before."""
+    step = max(1 << max(size.bit_length() - 4, 0), _PAGE)
+    return -(-size // step) * step
 
 
 def _aligned(size: int) -> int:

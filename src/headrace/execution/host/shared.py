@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from headrace.execution.gather import address
 from headrace.execution.memory import BatchMemory
 
-_SMALLEST_BLOCK = mmap.PAGESIZE
-
 
 def create_shared(size: int) -> int:
     """Make memory of so many zeros, and return a descriptor of it."""
@@ -39,11 +37,11 @@ def create_shared(size: int) -> int:
 class SharedBatchMemory(BatchMemory):
     """Batches' memory that another process can see; a block comes from the same arenas again and again.
 
-    Thread-safe. Blocks have few sizes, so that batches of ever new sizes share them.
+    Thread-safe.
     """
 
     smallest = 1
-    most_blocks = 16
+    most_blocks = 64
 
     def __init__(self) -> None:
         """Begin without memory."""
@@ -52,11 +50,6 @@ class SharedBatchMemory(BatchMemory):
         self._arenas: list[tuple[int, int]] = []  # size and number, by address
         self._count = 0
         self._unseen: deque[tuple[int, int, int]] = deque()
-
-    def block_size(self, size: int) -> int:
-        """Round up by an eighth at most."""
-        step = max(1 << max(size.bit_length() - 4, 0), _SMALLEST_BLOCK)
-        return -(-size // step) * step
 
     def new_bytes(self, count: int) -> NDArray[np.uint8]:
         """Take a fresh arena."""
