@@ -109,8 +109,10 @@ def test_rows_are_gathered_right_into_slabs(monkeypatch):
     """What is sent lies where threads gathered it, with what was drawn behind it: nothing is copied twice."""
     monkeypatch.setattr(SlabMemory, "_copied", None)
     read = hr.from_arrays({"x": np.ones((N, 900), np.float32)}).map(lambda frame: frame)
+    large = hr.from_arrays({"image": np.ones((N, 50, 50, 3), np.uint8), "label": np.zeros(N, np.int64)})
+    flipped, mixed = large.augment(*IMAGES), large.augment(*CHAINS["partners"])
 
-    for ds in (dataset("nothing"), dataset("several columns"), dataset("partners"), read):
+    for ds in (large, flipped, mixed, dataset("several columns"), read):
         assert sum(len(batch["sample_id"]) for batch in loader(ds, HostDevice())) == N
 
 
