@@ -55,10 +55,6 @@ class DepartingAugmenter(Augmenter):
         """None: rows are gathered into slabs."""
         return frozenset()
 
-    def picks(self, specs: Mapping[str, Spec]) -> frozenset[str]:
-        """None: rows are gathered, into slabs."""
-        return frozenset()
-
     def __call__(
         self,
         batch: Batch,
