@@ -63,6 +63,20 @@ def test_normalised_images_are_stretched(layout: str) -> None:
     assert np.array_equal(tile(sheet, 0, 1), tile(sheet, 0, 0))
 
 
+def test_what_is_no_number_is_drawn_as_the_least() -> None:
+    """NaN and infinities say nothing of the range."""
+    images = np.zeros((1, 8, 8, 3), np.float32)
+    images[:, 4:] = 1
+    broken = images.copy()
+    broken[0, 0], broken[0, 7] = np.nan, np.inf
+    flips = hr.augment.HorizontalFlip("image")
+    whole, shown = (
+        hr.augment.preview(hr.from_arrays({"image": each}).augment(flips), 1) for each in (images, broken)
+    )
+
+    assert np.array_equal(pixels(shown.png), pixels(whole.png))
+
+
 def test_what_cannot_be_drawn_is_refused() -> None:
     """No augmentations, an unknown column, no samples, no epochs."""
     flipped = in_memory().augment(hr.augment.HorizontalFlip("image"))

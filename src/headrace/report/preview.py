@@ -150,8 +150,11 @@ def _picture(image: NDArray[Any]) -> Pixels:
     elif image.shape[2] > 4 >= image.shape[0]:
         image = np.moveaxis(image, 0, 2)
     if image.dtype != np.uint8:
-        low, high = float(image.min()), float(image.max())
-        image = np.rint((image - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
+        values = image.astype(np.float64)
+        finite = values[np.isfinite(values)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+        values = np.clip(np.nan_to_num(values, nan=low), low, high) - low
+        image = np.rint(values * (255 / max(high - low, 1e-12))).astype(np.uint8)
     return np.repeat(image[:, :, :1], 3, 2) if image.shape[2] < 3 else image[:, :, :3]
 
 
