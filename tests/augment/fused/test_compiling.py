@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 KERNELS = """
 from functools import cache
 
@@ -67,3 +69,15 @@ def test_the_next_process_compiles_nothing(tmp_path: Path) -> None:
     assert run(tmp_path) == ["12 0", "20 0", "12.0 0"]
     (tmp_path / "kernels.py").write_text(KERNELS.replace("value + kind(step)", "value - kind(step)"))
     assert run(tmp_path) == ["8 2", "0 2", "8.0 2"]
+
+
+def test_other_files_are_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function may call others of another file, whose old code must not go on in it."""
+    told = "import os\nfrom headrace.augment.fused import compiling\ncompiling.sources = lambda: os.environ['FILES']\n"
+    (tmp_path / "kernels.py").write_text(told + KERNELS)
+    misses: list[list[str]] = []
+    for files in ("one", "one", "two", "one"):
+        monkeypatch.setenv("FILES", files)
+        misses.append([line.split()[1] for line in run(tmp_path)])
+
+    assert misses == [["2"] * 3, ["0"] * 3, ["2"] * 3, ["0"] * 3]

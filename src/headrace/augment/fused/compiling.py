@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from numba import njit
 from numba.core.caching import FunctionCache
 from numba.core.dispatcher import Dispatcher
+
+from headrace import draws
 
 
 def compiled(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -36,8 +40,22 @@ class _KernelCache(FunctionCache):
     """Compiled code on disk, found by signature, processor, code and the values around the function."""
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        about = repr(_describe(self._py_func)).encode()
+        about = repr((_describe(self._py_func), sources())).encode()
         return sig, codegen.magic_tuple(), hashlib.sha256(about).hexdigest()
+
+
+@cache
+def sources() -> str:
+    """Digest of all files that compiled functions take others from.
+
+    Numba looks at the file of the function itself alone, and would go on with the old code of those that it
+    calls from another file.
+    """
+    digest = hashlib.sha256()
+    for folder in (Path(__file__).parent, Path(draws.__file__).parent):
+        for file in sorted(folder.glob("*.py")):
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _describe(function: Any) -> tuple[Any, ...]:
