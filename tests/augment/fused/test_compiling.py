@@ -73,7 +73,10 @@ def test_the_next_process_compiles_nothing(tmp_path: Path) -> None:
 
 def test_other_files_are_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A function may call others of another file, whose old code must not go on in it."""
-    told = "import os\nfrom headrace.augment.fused import compiling\ncompiling.sources = lambda: os.environ['FILES']\n"
+    told = (
+        "import os\nfrom headrace.augment.fused import compiling\n"
+        "compiling.sources = lambda: os.environ['FILES']\n"
+    )
     (tmp_path / "kernels.py").write_text(told + KERNELS)
     misses: list[list[str]] = []
     for files in ("one", "one", "two", "one"):
