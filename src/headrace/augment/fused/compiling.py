@@ -12,7 +12,7 @@ from numba import njit
 from numba.core.caching import FunctionCache
 from numba.core.dispatcher import Dispatcher
 
-from headrace import draws
+from headrace import copying, draws
 
 
 def compiled(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -52,9 +52,10 @@ def sources() -> str:
     calls from another file.
     """
     digest = hashlib.sha256()
-    for folder in (Path(__file__).parent, Path(draws.__file__).parent):
-        for file in sorted(folder.glob("*.py")):
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    folders = Path(__file__).parent, Path(draws.__file__).parent
+    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
+    for file in [*files, Path(copying.__file__)]:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 
