@@ -141,14 +141,13 @@ class Augmentation(ABC):
             OptionError: Says which option, what must hold and what was given.
         """
 
-    @property
     @abstractmethod
-    def fields(self) -> Sequence[Field]:
-        """The parameters of one sample; every one takes 4 bytes, or an array of such."""
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
+        """The parameters of one sample; every one takes 4 bytes, or an array of such.
 
-    def fields_for(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
-        """The parameters where their number depends on what the columns hold; by default `fields`."""
-        return self.fields
+        Args:
+            specs: What the columns hold before.
+        """
 
     @abstractmethod
     def words(self, specs: Mapping[str, Spec]) -> int:

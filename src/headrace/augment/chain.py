@@ -123,7 +123,7 @@ class Bound:
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the records."""
         fields = [
-            (path, [("applied", "i4"), *op.fields_for(specs)])
+            (path, [("applied", "i4"), *op.fields(specs)])
             for path, op, specs in zip(self.chain.paths, self.chain.ops, self.states, strict=False)
         ]
         return np.dtype(fields)

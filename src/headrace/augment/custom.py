@@ -120,8 +120,7 @@ class Lambda(Augmentation):
         stands = self.function if self.version is None else self.version
         object.__setattr__(self, "identity", digest("lambda", stands))
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """None: the function draws what it needs."""
         return ()
 

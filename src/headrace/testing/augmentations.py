@@ -80,7 +80,7 @@ class AugmentTests:
     def test_parameters_are_what_it_says(self, augmentation: Augmentation, columns: Columns) -> None:
         """`draw` and `neutral` give the fields and nothing else, each of 4 bytes."""
         bound = _bind(augmentation, columns)
-        fields = augmentation.fields_for(bound.states[0])
+        fields = augmentation.fields(bound.states[0])
         names = {field[0] for field in fields}
         words = np.random.default_rng(1).integers(
             0, 1 << 32, (7, augmentation.words(bound.states[0])), np.uint32

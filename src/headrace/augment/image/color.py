@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.augment.base import Field, Parity
+from headrace.augment.base import Field, Parity, Spec
 from headrace.augment.image.base import PointAugmentation, Specs
 from headrace.augment.image.checks import Pair
 from headrace.augment.image.pixels import blend, gray_of
@@ -74,8 +74,7 @@ class Grayscale(PointAugmentation):
     parity: ClassVar[Parity] = "B"
     channel_counts: ClassVar[tuple[int, ...]] = (3,)
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """Whether a sample loses its colours."""
         return (("on", "i4"),)
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 from numpy.typing import NDArray
 
-from headrace.augment.base import Field, Noise
+from headrace.augment.base import Field, Noise, Spec
 from headrace.augment.image.base import Columns, GeometricAugmentation, Specs
 from headrace.augment.image.checks import Fill, check_fill, check_fill_fits, fill_array, read_size
 from headrace.draws.draws import Words
@@ -27,8 +27,7 @@ class _Crop(GeometricAugmentation):
         """What lies outside of an image."""
         return 0
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """First row and column of the window; below 0 or beyond the image lies what is filled in."""
         return (("top", "i4"), ("left", "i4"))
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.augment.base import Field, Parity
+from headrace.augment.base import Field, Parity, Spec
 from headrace.augment.image.base import PointAugmentation, Specs, per_sample
 from headrace.augment.image.checks import Pair, read_range
 from headrace.augment.image.pixels import ONE, is_uint8, working_dtype
@@ -37,8 +37,7 @@ class Invert(PointAugmentation):
 
     parity: ClassVar[Parity] = "B"
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """Whether a sample is inverted."""
         return (("on", "i4"),)
 
@@ -97,8 +96,7 @@ class Posterize(PointAugmentation):
             f"got {self.bits!r}"
         )
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """How many bits are kept."""
         return (("bits", "i4"),)
 
@@ -162,8 +160,7 @@ class Solarize(PointAugmentation):
         # Rounded down, so that a float that is the threshold itself is inverted.
         return int(low / whole * ONE), int(high / whole * ONE)
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """The threshold in 2^-16 of the full range."""
         return (("threshold", "i4"),)
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.augment.base import Field, Noise
+from headrace.augment.base import Field, Noise, Spec
 from headrace.augment.image.base import Columns, GeometricAugmentation, Specs
 from headrace.augment.image.checks import Fill, check_fill, check_fill_fits, fill_array, read_range
 from headrace.augment.image.windows import WORDS, Shapes, first_fitting, place, read_shapes
@@ -98,8 +98,7 @@ class RandomErasing(_Erase):
         """What the options say of a rectangle's shape."""
         return read_shapes(self.title, self.scale, self.ratio)
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """First row and column, height and width of the rectangle."""
         return tuple((name, "i4") for name in _NAMES)
 
@@ -167,8 +166,7 @@ class Cutout(_Erase):
             f"got {self.holes!r}"
         )
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """First row and column, height and width of the rectangles; height 0 for those that are not there."""
         return tuple((name, "i4", (self.counts[1],)) for name in _NAMES)
 

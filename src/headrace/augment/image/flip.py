@@ -21,8 +21,7 @@ class _Flip(GeometricAugmentation):
     only_moves: ClassVar[bool] = True
     _axis: ClassVar[int]
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """Whether a sample is flipped."""
         return (("flip", "i4"),)
 

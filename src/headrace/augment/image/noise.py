@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.augment.base import Field, Noise, Parity
+from headrace.augment.base import Field, Noise, Parity, Spec
 from headrace.augment.image.base import Columns, ImageAugmentation, Specs, per_sample
 from headrace.augment.image.checks import Pair, is_number, read_range
 from headrace.augment.image.pixels import clip_floats, is_uint8, working_dtype
@@ -51,8 +51,7 @@ class GaussianNoise(ImageAugmentation):
         """The least and the largest deviation."""
         return read_range(self.title, "sigma", self.sigma, (0, 1000))
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """The standard deviation."""
         return (("sigma", "f4"),)
 

@@ -52,8 +52,7 @@ class Normalize(ImageAugmentation):
 
     parity: ClassVar[Parity] = "B"
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """None."""
         return ()
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 from numpy.typing import NDArray
 
-from headrace.augment.base import Field, Noise, Parity
+from headrace.augment.base import Field, Noise, Parity, Spec
 from headrace.augment.image.base import Columns, GeometricAugmentation, Specs
 from headrace.augment.image.checks import read_size
 from headrace.augment.image.resample import Windows, resample
@@ -50,8 +50,7 @@ class _Resize(ResamplingAugmentation):
         """How each column is resampled."""
         return read_modes(self, self.how[0])
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """First row and column, height and width of the window that is resized."""
         return tuple((name, "i4") for name in _NAMES)
 

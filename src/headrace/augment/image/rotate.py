@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.augment.base import Field, Noise
+from headrace.augment.base import Field, Noise, Spec
 from headrace.augment.image.base import Columns, GeometricAugmentation, Specs, per_sample
 from headrace.augment.image.checks import (
     Fill,
@@ -65,8 +65,7 @@ class Rot90(GeometricAugmentation):
             return tuple(each % 4 for each in given)
         raise OptionError(f"{self.title}: `k` must be a whole number or several, got {self.k!r}")
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """How many quarter turns, 0 to 3."""
         return (("k", "i4"),)
 
@@ -152,8 +151,7 @@ class Rotate(ResamplingAugmentation):
         """How each column is resampled."""
         return read_modes(self, self.interpolation)
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """Cosine and sine in 2^-16, and the angle in degrees, for people to read."""
         return (("cos", "i4"), ("sin", "i4"), ("angle", "f4"))
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.augment.base import Field, Parity
+from headrace.augment.base import Field, Parity, Spec
 from headrace.augment.image.base import PointAugmentation, Specs, per_sample
 from headrace.augment.image.checks import Pair, is_number, read_range
 from headrace.augment.image.pixels import ONE, blend, clip_floats, is_uint8, mean_of_gray, working_dtype
@@ -54,8 +54,7 @@ class BlendAugmentation(PointAugmentation):
             )
         return round(low * ONE), round(high * ONE)
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """The factor in 2^-16."""
         return (("factor", "i4"),)
 
@@ -171,8 +170,7 @@ class Gamma(PointAugmentation):
         """The least and the largest gamma."""
         return read_range(self.title, "gamma", self.gamma, (0.1, 10))
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """Which of the gammas, and the gamma itself, for people to read."""
         return (("step", "i4"), ("gamma", "f4"))
 

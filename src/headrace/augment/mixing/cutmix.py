@@ -37,8 +37,7 @@ class CutMix(LabelMixing, ImageAugmentation):
 
     parity: ClassVar[Parity] = "A"
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """The share of the image itself, and the box, without its bottom row and its right column."""
         return (("lam", "f4"), ("top", "i4"), ("bottom", "i4"), ("left", "i4"), ("right", "i4"))
 

@@ -53,8 +53,7 @@ class LabelMixing(Mixing):
         if self.label is not None and self.label in tuple(self.columns):
             raise OptionError(f"{self.title}: `{self.label}` cannot be both a column to mix and the label")
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """The share of the sample itself."""
         return (("lam", "f4"),)
 

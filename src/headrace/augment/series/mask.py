@@ -34,8 +34,7 @@ class _Mask(SeriesAugmentation):
         check_whole("mask_param", self.mask_param, least=0)
         check_whole("masks", self.masks, least=1)
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """First step (or channel) and width of each band."""
         return (("start", "i4", (self.masks,)), ("width", "i4", (self.masks,)))
 

@@ -48,8 +48,7 @@ class Jitter(SeriesAugmentation):
         """Refuse a spread that is none."""
         check_number(self.title, "sigma", self.sigma, 0, MOST_SIGMA)
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """The standard deviation."""
         return (("sigma", "f4"),)
 
@@ -106,12 +105,7 @@ class Scaling(SeriesAugmentation):
         """Refuse a spread that is none."""
         check_number(self.title, "sigma", self.sigma, 0, MOST_SIGMA)
 
-    @property
-    def fields(self) -> Sequence[Field]:
-        """A factor for each channel, see `fields_for`."""
-        return ()
-
-    def fields_for(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """A factor for each channel, in 2^-16; columns with fewer channels take the first ones."""
         return (("factors", "i4", (self.words(specs),)),)
 

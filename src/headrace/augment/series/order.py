@@ -45,8 +45,7 @@ class Permutation(SeriesAugmentation):
         if self.max_segments > 1000:
             raise OptionError(f"{self.title}: `max_segments` must be at most 1000, got {self.max_segments}")
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """How many pieces there are, and which of them comes at each place."""
         return (("segments", "i4"), ("order", "i4", (self.max_segments,)))
 
@@ -133,8 +132,7 @@ class Shift(SeriesAugmentation):
                 f"{self.max_shift}"
             )
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """By how many steps values move to later ones."""
         return (("shift", "i4"),)
 
@@ -194,8 +192,7 @@ class Reverse(SeriesAugmentation):
     _: KW_ONLY
     p: float = field(default=0.5)
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """Whether a sample is turned around."""
         return (("reverse", "i4"),)
 

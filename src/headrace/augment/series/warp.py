@@ -62,8 +62,7 @@ class TimeWarp(SeriesAugmentation):
         if self.knots > 1000:
             raise OptionError(f"{self.title}: `knots` must be at most 1000, got {self.knots}")
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """Where in the series each knot of time is read, the ends counted, in 2^-30 of the series."""
         return (("knots", "i4", (self.knots + 2,)),)
 
@@ -145,8 +144,7 @@ class WindowSlice(SeriesAugmentation):
         if self.reduce_ratio == 0:
             raise OptionError(f"{self.title}: `reduce_ratio` must be above 0, got {self.reduce_ratio!r}")
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """The first step of the window."""
         return (("start", "i4"),)
 

@@ -27,8 +27,7 @@ class TabularAugmentation(Augmentation):
 
     draws_elements: ClassVar[bool] = True
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """None: values are drawn for one by one."""
         return ()
 

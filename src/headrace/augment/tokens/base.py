@@ -46,8 +46,7 @@ class TokenAugmentation(Augmentation):
         """The column of the ids."""
         return self.columns[0]
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """None: tokens are drawn for one by one."""
         return ()
 

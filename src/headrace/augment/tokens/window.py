@@ -44,8 +44,7 @@ class RandomWindow(TokenAugmentation):
         """Refuse options that cannot be right."""
         check_whole("size", self.size, least=1)
 
-    @property
-    def fields(self) -> Sequence[Field]:
+    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
         """The word that chooses the window, since only the sample itself says how long it is."""
         return (("word", "u4"),)
 

@@ -26,6 +26,7 @@ Array = NDArray[Any]
 _RECORDS, _IDENTITY = ("", "records"), ("", "identity")
 _DRAWN = ("records", "identity")  # roles of what belongs to no column
 _IDENTITY_BYTES = 20
+_RECORD_BYTES = 64  # of one augmentation; more takes a second piece of memory
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -81,9 +82,10 @@ class DeviceDelivery:
 
     def __post_init__(self) -> None:
         ops = () if self.chain is None else self.chain.ops
-        records = sum(np.dtype([("applied", "i4"), *op.fields]).itemsize for op in ops)
         # Room behind the columns for records, identity, ids and the mask of padding.
-        memory = SlabMemory(self.backend.device, records + _IDENTITY_BYTES + 9, 4 * ALIGNMENT)
+        memory = SlabMemory(
+            self.backend.device, _RECORD_BYTES * len(ops) + _IDENTITY_BYTES + 9, 4 * ALIGNMENT
+        )
         object.__setattr__(self, "memory", memory)
 
     def __call__(
