@@ -38,6 +38,15 @@ HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 # The parts of a package that has folders by concern, from bottom to top in the same way.
 PARTS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "augment": (
+        ("base",),
+        ("chain",),
+        ("stage",),
+        ("image", "series", "tokens", "tabular", "custom"),
+        ("mixing",),
+        ("fused",),
+        ("cuda",),
+    ),
     "dedup": (
         ("method", "one_column", "preference", "growing"),
         ("exact", "shelf"),
