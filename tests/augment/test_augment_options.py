@@ -97,3 +97,26 @@ def test_a_class_derived_from_one_of_ours_does_what_it_says() -> None:
 def test_what_a_small_dtype_cannot_hold_is_infinite() -> None:
     """And no warning, as it is the options that say so."""
     assert np.isinf(first(hr.augment.Normalize("image", 0.0, 1e-6, dtype="float16"))["image"]).any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [
+        (hr.augment.Jitter, {"sigma": 0.25}),
+        (hr.augment.Scaling, {"sigma": 0.25}),
+        (hr.augment.TimeWarp, {"sigma": 0.25}),
+        (hr.augment.WindowSlice, {"reduce_ratio": 0.25}),
+        (hr.augment.Permutation, {"max_segments": 3}),
+        (hr.augment.Shift, {"min_shift": -0.25, "max_shift": 0.25}),
+        (hr.augment.TimeMask, {"mask_param": 3}),
+        (hr.augment.FrequencyMask, {"mask_param": 3}),
+        (hr.augment.TokenDropout, {"rate": 0.25}),
+        (hr.augment.RandomWindow, {"size": 3}),
+        (hr.augment.FeatureDropout, {"rate": 0.25}),
+        (hr.augment.GaussianJitter, {"sigma": 0.25}),
+        (hr.augment.SwapNoise, {"rate": 0.25}),
+    ],
+)
+def test_the_main_option_may_go_without_its_name(kind: Any, option: dict[str, Any]) -> None:
+    """As in the libraries that users come from."""
+    assert kind("x", *option.values()) == kind("x", **option)

@@ -24,8 +24,8 @@ class _Mask(SeriesAugmentation):
     down.
     """
 
-    _: KW_ONLY
     mask_param: int
+    _: KW_ONLY
     masks: int = 1
     value: float = 0
 
@@ -112,7 +112,6 @@ class TimeMask(_Mask):
         (True, True)
     """
 
-    _: KW_ONLY
     mask_param: int = 40
 
     def length(self, spec: Spec) -> int:
@@ -144,7 +143,6 @@ class FrequencyMask(_Mask):
         (True, True)
     """
 
-    _: KW_ONLY
     mask_param: int = 30
 
     def length(self, spec: Spec) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,7 +38,6 @@ class Jitter(SeriesAugmentation):
         True
     """
 
-    _: KW_ONLY
     sigma: float = 0.03
 
     parity: ClassVar[Parity] = "B"
@@ -96,7 +95,6 @@ class Scaling(SeriesAugmentation):
         True
     """
 
-    _: KW_ONLY
     sigma: float = 0.1
 
     parity: ClassVar[Parity] = "B"

@@ -36,7 +36,6 @@ class Permutation(SeriesAugmentation):
         [0, 1, 2, 3, 4, 5]
     """
 
-    _: KW_ONLY
     max_segments: int = 5
 
     def check(self) -> None:
@@ -115,9 +114,9 @@ class Shift(SeriesAugmentation):
         [[3, 0, 1, 2]]
     """
 
-    _: KW_ONLY
     min_shift: float = -0.5
     max_shift: float = 0.5
+    _: KW_ONLY
     rollover: bool = True
     fill: float = 0
     p: float = field(default=0.5)

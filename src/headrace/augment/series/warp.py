@@ -49,8 +49,8 @@ class TimeWarp(SeriesAugmentation):
         (0.0, 99.0, True)
     """
 
-    _: KW_ONLY
     sigma: float = 0.2
+    _: KW_ONLY
     knots: int = 4
 
     parity: ClassVar[Parity] = "B"
@@ -125,8 +125,8 @@ class WindowSlice(SeriesAugmentation):
         [[1, 1]]
     """
 
-    _: KW_ONLY
     reduce_ratio: float = 0.9
+    _: KW_ONLY
     size: int | None = None
 
     parity: ClassVar[Parity] = "B"

@@ -32,8 +32,8 @@ class FeatureDropout(TabularAugmentation):
         True
     """
 
-    _: KW_ONLY
     rate: Features = 0.1
+    _: KW_ONLY
     fill: float = 0
 
     def check(self) -> None:
@@ -93,8 +93,8 @@ class GaussianJitter(TabularAugmentation):
         True
     """
 
-    _: KW_ONLY
     sigma: Features = 0.1
+    _: KW_ONLY
     multiplicative: bool = False
 
     parity: ClassVar[Parity] = "B"

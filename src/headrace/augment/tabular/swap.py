@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from headrace.augment.base import Mixing, Noise, Spec
@@ -31,7 +31,6 @@ class SwapNoise(Mixing, TabularAugmentation):
         0.6
     """
 
-    _: KW_ONLY
     rate: Features = 0.15
 
     def check(self) -> None:

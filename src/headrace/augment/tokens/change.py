@@ -37,8 +37,8 @@ class TokenDropout(TokenAugmentation):
         ((1, 6), 3)
     """
 
-    _: KW_ONLY
     rate: float = 0.1
+    _: KW_ONLY
     special_ids: Sequence[int] = ()
     replacement: int | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
@@ -35,7 +35,6 @@ class RandomWindow(TokenAugmentation):
         [[6, 7], [9, 0]]
     """
 
-    _: KW_ONLY
     size: int
 
     changes_lengths: ClassVar[bool] = True
