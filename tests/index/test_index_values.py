@@ -214,3 +214,13 @@ def test_unfit_questions_and_arguments() -> None:
         ds.index("x", kind="btree").prefix("1")
     with pytest.raises(hr.SchemaError, match="column `text` of type"):
         ds.index("text", kind="btree").prefix(b"a")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_whole_numbers_beyond_all_floats_lie_outside(sign: int) -> None:
+    """A number of 400 digits is beyond every float but infinity."""
+    index = hr.from_arrays({"x": [-math.inf, -1.0, 1.0, math.inf]}).index("x", kind="btree")
+    far = sign * 10**400
+
+    check_answer(index.lookup(far), [])
+    check_answer(index.range(-far, far), [1, 2] if sign > 0 else [])

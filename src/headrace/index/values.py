@@ -111,7 +111,7 @@ class Values:
         try:
             near = float(value)
         except OverflowError:
-            near = math.copysign(math.inf, value)
+            near = math.inf if value > 0 else -math.inf
         code = int(encode_floats(np.array([near]))[0])
         # Python compares a whole number with a float exactly.
         return (code, True) if near == value else (code + (near < value), False)
