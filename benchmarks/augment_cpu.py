@@ -25,8 +25,6 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import image_arrays
 import measure
@@ -54,7 +52,8 @@ def main() -> None:
             ]
         )  # fmt: skip
     print(f"\n{arguments.images:,} images in batches of {arguments.batch}; others' share: {others:.0%}")
-    print(measure.format_table(HEADER, table_rows(values["turns"])))
+    bases = [*([base] for base in BASES), PER_SAMPLE]
+    print(measure.format_table(HEADER, measure.table_rows(values["turns"], bases)))
     costs = [[name, f"{value:.3f}"] for name, value in values["parameters"].items()]
     print(measure.format_table(["parameters, us for a sample and augmentation", ""], costs))
     report = {"settings": measure.public_settings(arguments), "versions": measure.versions()}
@@ -82,38 +81,6 @@ def parse_arguments() -> argparse.Namespace:
         arguments.images, arguments.batch, arguments.rounds, arguments.seconds = 1_000, 64, 1, 0.05
         arguments.canary_bytes = 64 << 20
     return arguments
-
-
-def table_rows(turns: list[dict[str, Any]]) -> list[list[str]]:
-    """One line a case; turns in the slow moments of the memory are left out while others remain."""
-    best = max(turn["canary"] for turn in turns)
-    calm = [turn for turn in turns if turn["canary"] >= best / 2]
-    rows: list[list[str]] = []
-    for name in dict.fromkeys(turn["case"] for turn in turns):
-        every = [turn for turn in turns if turn["case"] == name]
-        kept = [turn for turn in calm if turn["case"] == name] or every
-        rates = [turn["rows_per_second"] for turn in kept]
-        rows.append(
-            [
-                name,
-                f"{median(rates):,.0f}",
-                f"{min(rates):,.0f}..{max(rates):,.0f}",
-                *(ratio(kept, [turn for turn in calm if turn["case"] == base]) for base in BASES),
-                ratio(kept, [turn for turn in calm if turn["case"] in PER_SAMPLE]),
-                f"{median(turn['cpu_seconds_per_million'] for turn in kept):.3f}",
-                f"{len(kept)}/{len(every)}",
-            ]
-        )
-    return rows
-
-
-def ratio(turns: list[dict[str, Any]], bases: list[dict[str, Any]]) -> str:
-    """The median of the ratios to the best base of the same round; empty where none was measured."""
-    best: dict[int, float] = {}
-    for turn in bases:
-        best[turn["round"]] = max(best.get(turn["round"], 0.0), turn["rows_per_second"])
-    found = [turn["rows_per_second"] / best[turn["round"]] for turn in turns if turn["round"] in best]
-    return f"{median(found):.2f}" if found else ""
 
 
 if __name__ == "__main__":

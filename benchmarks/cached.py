@@ -26,7 +26,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import image_arrays
@@ -59,7 +58,7 @@ def main() -> None:
         result = measure_kind(kind, source, cache, arguments)
         report["results"][kind] = result
         print(f"\n{kind}: {result['rows']:,} rows in batches of {result['batch_size']:,}")
-        print(measure.format_table(HEADER, table_rows(result["turns"])))
+        print(measure.format_table(HEADER, measure.table_rows(result["turns"], [[base] for base in BASES])))
         print(measure.format_table(["what it costs", ""], cost_rows(result)))
         if not arguments.keep:
             shutil.rmtree(cache)
@@ -123,35 +122,6 @@ def measure_kind(kind: str, source: Path, cache: Path, arguments: argparse.Names
         )  # fmt: skip
         result |= values | {f"{name}_others_share": others}
     return result
-
-
-def table_rows(turns: list[dict[str, Any]]) -> list[list[str]]:
-    """One line a case; turns in the slow moments of the memory are left out while others remain."""
-    best = max(turn["canary"] for turn in turns)
-    calm = [turn for turn in turns if turn["canary"] >= best / 2]
-    rows: list[list[str]] = []
-    for name in dict.fromkeys(turn["case"] for turn in turns):
-        every = [turn for turn in turns if turn["case"] == name]
-        kept = [turn for turn in calm if turn["case"] == name] or every
-        rates = [turn["rows_per_second"] for turn in kept]
-        rows.append(
-            [
-                name,
-                f"{median(rates):,.0f}",
-                f"{min(rates):,.0f}..{max(rates):,.0f}",
-                *(ratio(kept, [turn for turn in calm if turn["case"] == base]) for base in BASES),
-                f"{median(turn['cpu_seconds_per_million'] for turn in kept):.3f}",
-                f"{len(kept)}/{len(every)}",
-            ]
-        )
-    return rows
-
-
-def ratio(turns: list[dict[str, Any]], bases: list[dict[str, Any]]) -> str:
-    """The median of the ratios within one round; empty where the base was not measured."""
-    rates = {turn["round"]: turn["rows_per_second"] for turn in bases}
-    found = [turn["rows_per_second"] / rates[turn["round"]] for turn in turns if turn["round"] in rates]
-    return f"{median(found):.2f}" if found else ""
 
 
 def cost_rows(result: dict[str, Any]) -> list[list[str]]:

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import Any
 
@@ -261,3 +262,39 @@ def versions() -> dict[str, str]:
     """The versions that figures were taken with."""
     packages = ["numpy", "pyarrow", "numba", "torch"]
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def table_rows(turns: list[dict[str, Any]], bases: Sequence[Sequence[str]]) -> list[list[str]]:
+    """One line a case; turns in the slow moments of the memory are left out while others remain.
+
+    Args:
+        turns: What was measured.
+        bases: For each column of ratios, the cases whose best is the base.
+    """
+    best = max(turn["canary"] for turn in turns)
+    calm = [turn for turn in turns if turn["canary"] >= best / 2]
+    rows: list[list[str]] = []
+    for name in dict.fromkeys(turn["case"] for turn in turns):
+        every = [turn for turn in turns if turn["case"] == name]
+        kept = [turn for turn in calm if turn["case"] == name] or every
+        rates = [turn["rows_per_second"] for turn in kept]
+        rows.append(
+            [
+                name,
+                f"{median(rates):,.0f}",
+                f"{min(rates):,.0f}..{max(rates):,.0f}",
+                *(ratio(kept, [turn for turn in calm if turn["case"] in base]) for base in bases),
+                f"{median(turn['cpu_seconds_per_million'] for turn in kept):.3f}",
+                f"{len(kept)}/{len(every)}",
+            ]
+        )
+    return rows
+
+
+def ratio(turns: list[dict[str, Any]], bases: list[dict[str, Any]]) -> str:
+    """The median of the ratios to the best base of the same round; empty where none was measured."""
+    best: dict[int, float] = {}
+    for turn in bases:
+        best[turn["round"]] = max(best.get(turn["round"], 0.0), turn["rows_per_second"])
+    found = [turn["rows_per_second"] / best[turn["round"]] for turn in turns if turn["round"] in best]
+    return f"{median(found):.2f}" if found else ""
