@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from headrace.augment.base import Augmentation, Noise, Spec
+from headrace.augment.base import Augmentation, Field, Noise, Parity, Spec
+from headrace.draws.draws import Words
+from headrace.draws.numbers import integers
 from headrace.errors import OptionError
 
 ImageLayout = Literal["NHWC", "NCHW"]
@@ -130,6 +133,41 @@ class PointAugmentation(ImageAugmentation):
             is_on = per_sample(xp, params["applied"], array) != 0
             found[column] = xp.where(is_on, self.change(xp, array, params), array)
         return found
+
+
+@dataclass(frozen=True)
+class RangeAugmentation(PointAugmentation):
+    """An augmentation that changes values by one whole number, drawn uniformly from a range."""
+
+    parity: ClassVar[Parity] = "B"
+    parameter: ClassVar[str]
+    unchanged: ClassVar[int]
+
+    @property
+    @abstractmethod
+    def bounds(self) -> tuple[int, int]:
+        """The least and the largest number, both drawn; refuses options that give none."""
+
+    def fields(self, specs: Specs) -> Sequence[Field]:
+        """The number."""
+        return ((self.parameter, "i4"),)
+
+    def check(self) -> None:
+        """Refuse a range that is none; see `Augmentation.check`."""
+        _ = self.bounds
+
+    def words(self, specs: Specs) -> int:
+        """One."""
+        return 1
+
+    def draw(self, words: Words, specs: Specs) -> Mapping[str, NDArray[Any]]:
+        """Draw the numbers."""
+        low, high = self.bounds
+        return {self.parameter: integers(words[:, 0], high - low + 1) + low}
+
+    def neutral(self, specs: Specs) -> Mapping[str, Any]:
+        """Return the number that changes nothing."""
+        return {self.parameter: self.unchanged}
 
 
 def freeze(value: object) -> object:

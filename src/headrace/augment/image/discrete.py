@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.augment.base import Field, Parity, Spec
-from headrace.augment.image.base import PointAugmentation, Specs, per_sample
+from headrace.augment.image.base import PointAugmentation, RangeAugmentation, Specs, per_sample
 from headrace.augment.image.checks import Pair, read_range
 from headrace.augment.image.pixels import ONE, is_uint8, working_dtype
 from headrace.draws.draws import Words
-from headrace.draws.numbers import integers
 from headrace.errors import OptionError
 
 
@@ -59,7 +58,7 @@ class Invert(PointAugmentation):
 
 
 @dataclass(frozen=True)
-class Posterize(PointAugmentation):
+class Posterize(RangeAugmentation):
     """Keep few bits of each value; parity A for uint8, B for floats.
 
     uint8 keeps its upper `bits` bits. Floats become floor(x * 2^bits), clipped to 0..2^bits - 1, over
@@ -80,7 +79,8 @@ class Posterize(PointAugmentation):
     bits: int | tuple[int, int]
     p: float = field(default=0.5, kw_only=True)
 
-    parity: ClassVar[Parity] = "B"
+    parameter: ClassVar[str] = "bits"
+    unchanged: ClassVar[int] = 8
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -96,27 +96,6 @@ class Posterize(PointAugmentation):
             f"got {self.bits!r}"
         )
 
-    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
-        """How many bits are kept."""
-        return (("bits", "i4"),)
-
-    def check(self) -> None:
-        """Refuse a number of bits that is none; see `Augmentation.check`."""
-        _ = self.bounds
-
-    def words(self, specs: Specs) -> int:
-        """One."""
-        return 1
-
-    def draw(self, words: Words, specs: Specs) -> Mapping[str, NDArray[Any]]:
-        """Draw how many bits."""
-        low, high = self.bounds
-        return {"bits": integers(words[:, 0], high - low + 1) + low}
-
-    def neutral(self, specs: Specs) -> Mapping[str, Any]:
-        """Keep all."""
-        return {"bits": 8}
-
     def change(self, xp: Any, array: Any, params: Mapping[str, Any]) -> Any:
         """Return images of few levels."""
         bits = xp.astype(per_sample(xp, params["bits"], array), xp.int32)
@@ -130,7 +109,7 @@ class Posterize(PointAugmentation):
 
 
 @dataclass(frozen=True)
-class Solarize(PointAugmentation):
+class Solarize(RangeAugmentation):
     """Invert all values from a threshold on; parity A for uint8, B for floats.
 
     Attributes:
@@ -150,7 +129,8 @@ class Solarize(PointAugmentation):
     threshold: Pair = 0.5
     p: float = field(default=0.5, kw_only=True)
 
-    parity: ClassVar[Parity] = "B"
+    parameter: ClassVar[str] = "threshold"
+    unchanged: ClassVar[int] = ONE
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -159,27 +139,6 @@ class Solarize(PointAugmentation):
         whole = 255 if high > 1 else 1
         # Rounded down, so that a float that is the threshold itself is inverted.
         return int(low / whole * ONE), int(high / whole * ONE)
-
-    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
-        """The threshold in 2^-16 of the full range."""
-        return (("threshold", "i4"),)
-
-    def check(self) -> None:
-        """Refuse a threshold that is none; see `Augmentation.check`."""
-        _ = self.bounds
-
-    def words(self, specs: Specs) -> int:
-        """One."""
-        return 1
-
-    def draw(self, words: Words, specs: Specs) -> Mapping[str, NDArray[Any]]:
-        """Draw the thresholds."""
-        low, high = self.bounds
-        return {"threshold": integers(words[:, 0], high - low + 1) + low}
-
-    def neutral(self, specs: Specs) -> Mapping[str, Any]:
-        """Return the full range."""
-        return {"threshold": ONE}
 
     def change(self, xp: Any, array: Any, params: Mapping[str, Any]) -> Any:
         """Return images whose bright values are inverted.

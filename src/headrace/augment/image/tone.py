@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.augment.base import Field, Parity, Spec
-from headrace.augment.image.base import PointAugmentation, Specs, per_sample
+from headrace.augment.image.base import PointAugmentation, RangeAugmentation, Specs, per_sample
 from headrace.augment.image.checks import Pair, is_number, read_range
 from headrace.augment.image.pixels import ONE, blend, clip_floats, is_uint8, mean_of_gray, working_dtype
 from headrace.draws.draws import Words
@@ -29,10 +29,11 @@ GAMMA_CELLS = 1024
 
 
 @dataclass(frozen=True)
-class BlendAugmentation(PointAugmentation):
+class BlendAugmentation(RangeAugmentation):
     """Blends an image with another one by a factor, drawn uniformly in steps of 2^-16."""
 
-    parity: ClassVar[Parity] = "B"
+    parameter: ClassVar[str] = "factor"
+    unchanged: ClassVar[int] = ONE
 
     @property
     @abstractmethod
@@ -53,27 +54,6 @@ class BlendAugmentation(PointAugmentation):
                 f"from max(0, 1 - a) to 1 + a, or a pair (low, high) of factors, got {amount!r}"
             )
         return round(low * ONE), round(high * ONE)
-
-    def fields(self, specs: Mapping[str, Spec]) -> Sequence[Field]:
-        """The factor in 2^-16."""
-        return (("factor", "i4"),)
-
-    def check(self) -> None:
-        """Refuse an amount that is none; see `Augmentation.check`."""
-        _ = self.bounds
-
-    def words(self, specs: Specs) -> int:
-        """One."""
-        return 1
-
-    def draw(self, words: Words, specs: Specs) -> Mapping[str, NDArray[Any]]:
-        """Draw the factors."""
-        low, high = self.bounds
-        return {"factor": integers(words[:, 0], high - low + 1) + low}
-
-    def neutral(self, specs: Specs) -> Mapping[str, Any]:
-        """Return a factor of 1."""
-        return {"factor": ONE}
 
 
 @dataclass(frozen=True)
