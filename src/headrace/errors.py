@@ -8,7 +8,8 @@ Each class also inherits the builtin that a caller would catch:
     │   ├── MissingSourceError(FileNotFoundError)   nothing lies under that name
     │   ├── CorruptSourceError              the bytes are not what the format promises
     │   │   └── UndecodableError            some samples of a row group, while the others are sound
-    │   └── ChangedSourceError              a shard was replaced after it was opened
+    │   ├── ChangedSourceError              a shard was replaced after it was opened
+    │   └── UnfinishedError                 the output of a job that is not complete
     ├── SchemaError(TypeError)              columns or types that do not fit together
     │   └── UnknownColumnError(KeyError)    a column that is not there
     ├── UnknownSampleError(IndexError)      a sample id that the data set does not hold
@@ -20,6 +21,8 @@ Each class also inherits the builtin that a caller would catch:
     ├── StateError(ValueError)              a state, an index or a report of something else
     ├── DuplicateShareError(ValueError)     duplicates make up more of a source than is allowed
     ├── WorkerError(RuntimeError)           a process of an executor died
+    ├── JobError(RuntimeError)              a job that could not write all of its shards
+    ├── OutputError(OSError)                a folder that must not or cannot be written to
     ├── CacheError(OSError)                 a store that must not or cannot be used
     ├── FingerprintError(TypeError)         a setting that cannot be identified by value
     ├── ClosedError(RuntimeError)           use after `close`
@@ -99,6 +102,10 @@ class ChangedSourceError(SourceError):
     """A shard was replaced or rewritten after it was opened."""
 
 
+class UnfinishedError(SourceError):
+    """The output of a job that is not complete; running the job again continues it."""
+
+
 class SchemaError(HeadraceError, TypeError):
     """Columns or types that do not fit together."""
 
@@ -169,6 +176,14 @@ class FingerprintError(HeadraceError, TypeError):
 
 class WorkerError(HeadraceError, RuntimeError):
     """A process of an executor died before it could answer."""
+
+
+class JobError(HeadraceError, RuntimeError):
+    """A job could not write all of its shards; what is written is kept, and running it again continues."""
+
+
+class OutputError(HeadraceError, OSError):
+    """A folder that a job must not write to (foreign, in use) or cannot (full, read-only)."""
 
 
 class ClosedError(HeadraceError, RuntimeError):

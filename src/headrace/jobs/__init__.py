@@ -1,0 +1,1 @@
+"""Offline jobs from a file: what `headrace run` reads, checks, plans and performs."""
