@@ -38,6 +38,7 @@ from headrace.selecting.split_verbs import SplitVerbs
 from headrace.selecting.verbs import SampleVerbs
 from headrace.sources.base import Source
 from headrace.values import ValueVerbs
+from headrace.writing.verbs import WriteVerbs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,7 +47,7 @@ Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs, CacheVerbs):
+class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs, CacheVerbs, WriteVerbs):
     """Samples and what is done to them, as a value.
 
     Immutable, thread-safe, and picklable if its functions are. Make one with `hr.open`,
