@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,7 +30,7 @@ def test_shards_cover_all_positions_once(count: int, rows: int, group_rows: int,
     shards = name_shards([(size, group_rows) for size in cutting.cut(count, 8.0)], ".parquet")
     assert shards[0].begin == 0
     assert shards[-1].end == count
-    assert all(one.end == two.begin for one, two in zip(shards, shards[1:], strict=False))
+    assert all(one.end == two.begin for one, two in pairwise(shards))
     assert len({shard.name for shard in shards}) == len(shards)
     assert [shard.name for shard in shards] == sorted(shard.name for shard in shards)
     for shard in shards:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from headrace.errors import OptionError, check_whole
 from headrace.manifest import Manifest
 
-# What a shard and a row group hold by default, in bytes once decoded: large enough for sequential reads, small
-# enough that a lost shard costs seconds and that a row group of each worker fits in memory.
+# What a shard and a row group hold by default, in bytes once decoded: large enough for sequential reads,
+# small enough that a lost shard costs seconds and that a row group of each worker fits in memory.
 SHARD_BYTES, GROUP_BYTES = 1 << 28, 1 << 26
 _GROUP_ROWS = 1 << 17
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from headrace.execution.recipe import Recipe, needs_ids
 from headrace.fingerprint import digest
@@ -95,8 +96,8 @@ def shard_keys(
     ]
 
 
-def _segments(shard: ShardPlan, rows: Rows, edges: np.ndarray, by_id: bool) -> list[object]:
-    """Say which samples of which input shards, in which epoch; their ids only where something depends on them."""
+def _segments(shard: ShardPlan, rows: Rows, edges: NDArray[np.int64], by_id: bool) -> list[object]:
+    """Say which samples of which input shards, in which epoch; and their ids, if something depends on them."""
     order, shards = rows.order, rows.order.plan.manifest.shards
     count, found = order.plan.count, list[object]()
     for view in range(shard.begin // max(count, 1), -(-shard.end // max(count, 1))):

@@ -270,7 +270,8 @@ class _Run:
                 raise
             except HeadraceError as error:
                 raise JobError(
-                    f"the samples cannot be put into order: {error}; what is done is kept: run again to continue"
+                    f"the samples cannot be put into order: {error}; what is done is kept, "
+                    "so mend that and run again to continue"
                 ) from error
         return Sorted(self.journal.staging.folder, len(runs))
 

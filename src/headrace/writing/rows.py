@@ -98,7 +98,7 @@ class Rows:
         return _taken(self._frame(number), ids - manifest.starts[number])
 
     def between(self, begin: int, end: int) -> Iterator[pa.RecordBatch]:
-        """Yield the samples from one position to another, of an order that is the source's, piece by piece."""
+        """Yield the samples from one position to another, piece by piece; the order must be the source's."""
         pieces = list(self._pieces(begin, end))
         if self.threads > 1 and len(pieces) > 1:
             yield from Threads(self.threads).map(self._piece, pieces)

@@ -1,8 +1,8 @@
-"""Rows in an order that is not the source's: out of core, by files that the rows of a position are found in.
+"""Rows in an order that is not the source's, out of core.
 
-Row groups are read once each, in the source's order. What was read of several is put into the order wanted and
-spilled to one file; a shard then takes its rows from all of these files, where they lie together. Which rows go
-where is kept in files as well, so that neither a worker nor the client ever holds more than a part.
+Row groups are read once each, in the source's order. What was read of several is put into the order wanted
+and spilled to one file; a shard then takes its rows from all of these files, where they lie together. Which
+rows go where is kept in files as well, so that neither a worker nor the client ever holds more than a part.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Directory:
         return Directory(staging, number)
 
     def find(self, first: int, last: int) -> tuple[Ids, Ids]:
-        """Find the samples with ids from first to before last; returns ids and positions, sorted by position."""
+        """Find the samples with ids from first to before last: ids and positions, sorted by position."""
         found: list[Ids] = []
         for number in range(self.count):
             table: Any = np.load(self.staging.folder / f"spill/places-{number:05d}.npy", mmap_mode="r")
@@ -85,7 +86,7 @@ class Spill:
 
     @staticmethod
     def runs(rows: Rows) -> list[tuple[int, int, int]]:
-        """Cut the row groups with samples into runs of about 64 MiB: number of the file, first and last one."""
+        """Cut the row groups into runs of about 64 MiB of samples: number of the file, first and last one."""
         manifest, samples = rows.recipe.source.manifest, rows.order.plan.samples
         counts = samples.counts(manifest.starts)
         runs: list[tuple[int, int, int]] = []
@@ -193,4 +194,4 @@ def _runs(values: Ids) -> Iterator[tuple[int, int]]:
     if not len(values):
         return
     edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
-    yield from zip(edges[:-1], edges[1:], strict=True)
+    yield from pairwise(edges)

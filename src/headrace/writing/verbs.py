@@ -75,7 +75,7 @@ class WriteVerbs:
             compression: Name of a codec, such as `"zstd"`, or `"none"`; None for the format's default.
             bloom_filters: Columns that get Bloom filters, which `filter` uses; Parquet alone has them.
             partition_by: Columns that go into the names of folders, like `year=2013/`, and not into files.
-            shuffle: `"global"`, True for the same, or `hr.BlockShuffle(...)`: the order of epoch 0 of a loader,
+            shuffle: `"global"`, True for the same, or `hr.BlockShuffle(...)`: the order of a loader's epoch 0,
                 sorted on disk and not in memory. None keeps the order.
             seed: Chooses that order, and what augmentations draw.
             views: How many epochs of augmented samples are written, one behind the other: epochs 0 to
@@ -120,24 +120,25 @@ class WriteVerbs:
         shared = [op.title for op in (() if chain is None else chain.ops) if op.same_on_batch]
         if shared:
             raise OptionError(f"{shared[0]}: `same_on_batch` needs the batches of a loader; a file has none")
-        partitions = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by or ())
         order = check_shuffle(shuffle or False)
         job = WriteJob(
             self.recipe,
             self.selection,
             self.mixing,
             format,
-            FormatOptions(
-                compression, (bloom_filters,) if isinstance(bloom_filters, str) else tuple(bloom_filters)
-            ),
+            FormatOptions(compression, _names(bloom_filters)),
             Cutting(shards, rows_per_shard, row_group_rows),
-            partitions,
+            _names(partition_by or ()),
             "global" if order is True else order,
             seed,
             views,
         )
         folder = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
         return run_job(job, folder, executor or Threads(), stages_of(progress), resume, update)
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def stages_of(progress: Progress | Reporter | Stages) -> Stages:

@@ -41,6 +41,6 @@ class Written:
     def __str__(self) -> str:
         """Say it in one line."""
         return (
-            f"{self.path}: {self.rows:,} samples in {self.shards:,} {self.format} shards ({self.nbytes:,} bytes), "
-            f"{self.written:,} written and {self.kept:,} kept, in {self.seconds:.1f} s"
+            f"{self.path}: {self.rows:,} samples in {self.shards:,} {self.format} shards "
+            f"({self.nbytes:,} bytes), {self.written:,} written and {self.kept:,} kept, in {self.seconds:.1f} s"
         )
