@@ -97,7 +97,7 @@ def shard_keys(
 
 
 def _segments(shard: ShardPlan, rows: Rows, edges: NDArray[np.int64], by_id: bool) -> list[object]:
-    """Say which samples of which input shards, in which epoch; and their ids, if something depends on them."""
+    """Say which samples of which input shards, in which epoch; and their ids if something depends on them."""
     order, shards = rows.order, rows.order.plan.manifest.shards
     count, found = order.plan.count, list[object]()
     for view in range(shard.begin // max(count, 1), -(-shard.end // max(count, 1))):

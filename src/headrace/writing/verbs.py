@@ -75,7 +75,7 @@ class WriteVerbs:
             compression: Name of a codec, such as `"zstd"`, or `"none"`; None for the format's default.
             bloom_filters: Columns that get Bloom filters, which `filter` uses; Parquet alone has them.
             partition_by: Columns that go into the names of folders, like `year=2013/`, and not into files.
-            shuffle: `"global"`, True for the same, or `hr.BlockShuffle(...)`: the order of a loader's epoch 0,
+            shuffle: `"global"`, True for the same, or `hr.BlockShuffle(...)`: a loader's order in epoch 0,
                 sorted on disk and not in memory. None keeps the order.
             seed: Chooses that order, and what augmentations draw.
             views: How many epochs of augmented samples are written, one behind the other: epochs 0 to

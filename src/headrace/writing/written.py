@@ -42,5 +42,6 @@ class Written:
         """Say it in one line."""
         return (
             f"{self.path}: {self.rows:,} samples in {self.shards:,} {self.format} shards "
-            f"({self.nbytes:,} bytes), {self.written:,} written and {self.kept:,} kept, in {self.seconds:.1f} s"
+            f"({self.nbytes:,} bytes), {self.written:,} written and {self.kept:,} kept, "
+            f"in {self.seconds:.1f} s"
         )
