@@ -1,0 +1,110 @@
+"""The one layout of Arrow columns that an IPC file gets, however they lay in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.batch import list_array
+from headrace.errors import SchemaError
+
+_types = pa.types
+
+
+class ArrowLayout:
+    """Lays out the columns of one file so that equal values have equal bytes.
+
+    What lies under nulls is zeros, lists begin at zero, and each column has one dictionary, which grows by
+    what later row groups add.
+    """
+
+    def __init__(self) -> None:
+        """Begin without dictionaries."""
+        self._dictionaries: dict[str, pa.Array] = {}
+
+    def settle(self, path: str, array: Any) -> pa.Array:
+        """Return a column's values, laid out anew where they may lie otherwise.
+
+        Args:
+            path: The column, and the place within it.
+            array: Its values in the next row group.
+
+        Raises:
+            SchemaError: Its categories cannot be joined with those of the row groups before.
+        """
+        kind = array.type
+        if isinstance(kind, pa.BaseExtensionType):
+            return pa.ExtensionArray.from_storage(kind, self.settle(path, array.storage))
+        if _types.is_dictionary(kind):
+            return self._with_dictionary(path, array)
+        if _types.is_nested(kind):
+            return self._settle_nested(path, array)
+        return _copied(array) if array.null_count or array.offset or _types.is_boolean(kind) else array
+
+    def _settle_nested(self, path: str, array: Any) -> pa.Array:
+        kind = array.type
+        if _types.is_fixed_size_list(kind):
+            return self._settle_fixed(path, array)
+        if not _types.is_struct(kind):
+            return self._settle_lists(path, array)
+        mask = array.is_null() if array.null_count else None
+        parts = [self.settle(f"{path}.{place}", part) for place, part in enumerate(array.flatten())]
+        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=mask)
+
+    def _settle_fixed(self, path: str, array: Any) -> pa.Array:
+        kind = array.type
+        if kind.list_size == 0:
+            return array
+        array = _copied(array) if array.null_count else array
+        values = array.values.slice(array.offset * kind.list_size, len(array) * kind.list_size)
+        mask = array.is_null() if array.null_count else None
+        return pa.FixedSizeListArray.from_arrays(self.settle(f"{path}.0", values), type=kind, mask=mask)
+
+    def _settle_lists(self, path: str, array: Any) -> pa.Array:
+        kind = array.type
+        if _types.is_map(kind):
+            lists: Any = self._settle_lists(path, array.cast(pa.list_(kind.field(0))))
+            keys, items = (lists.values.field(place) for place in (0, 1))
+            mask = array.is_null() if array.null_count else None
+            return pa.MapArray.from_arrays(lists.offsets, keys, items, type=kind, mask=mask)
+        lengths = pc.call_function("list_value_length", [array]).fill_null(0).to_numpy().astype(np.int64)
+        is_null = array.is_null().to_numpy(zero_copy_only=False)
+        return list_array(self.settle(f"{path}.0", array.flatten()), lengths, is_null).cast(kind)
+
+    def _with_dictionary(self, path: str, array: Any) -> pa.Array:
+        """Let a column use the file's dictionary, which it may lengthen."""
+        kind, used = array.type, array.dictionary
+        indices: Any = self.settle(f"{path}.index", array.indices)
+        known = self._dictionaries.setdefault(path, used)
+        if len(used) > len(known) and used.slice(0, len(known)).equals(known):
+            self._dictionaries[path] = known = used
+        if known.slice(0, len(used)).equals(used):
+            return pa.DictionaryArray.from_arrays(indices, known, ordered=kind.ordered)
+        if kind.ordered:
+            raise SchemaError(
+                "the order of categories must be the same in all row groups of a shard, but two differ; "
+                "write the values out before"
+            )
+        new = used.filter(_places(used, known).is_null())
+        self._dictionaries[path] = known = pa.concat_arrays([known, new])
+        try:
+            moved = _places(used, known).take(indices).cast(kind.index_type)
+        except pa.ArrowException as error:
+            raise SchemaError(
+                f"the row groups of one shard have {len(known):,} categories together, more than "
+                f"{kind.index_type} counts; cast it to text before, or write fewer rows to a shard"
+            ) from error
+        return pa.DictionaryArray.from_arrays(moved, known, ordered=kind.ordered)
+
+
+def _copied(array: Any) -> Any:
+    """Copy values into memory of their own, with zeros under nulls."""
+    return array.take(pa.array(np.arange(len(array))))
+
+
+def _places(values: pa.Array, known: pa.Array) -> Any:
+    """Find values among known ones; null where they are new."""
+    return pc.call_function("index_in", [values], pc.SetLookupOptions(value_set=known))
