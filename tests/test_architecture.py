@@ -153,6 +153,7 @@ AT_MODULE_LEVEL: dict[str, tuple[str, ...]] = {
     "numba": COMPILED,
     "pytest": ("testing/",),
     "hypothesis": ("testing/",),
+    "pydantic": ("jobs/",),
 }
 
 
