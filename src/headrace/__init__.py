@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         UnknownSampleError,
         WorkerError,
     )
+    from headrace.execution.dask.executor import Dask
     from headrace.execution.executors import Executor, Processes, Serial, Threads
     from headrace.fitting.pipeline import Pipeline
     from headrace.index.base import Index
@@ -161,6 +162,7 @@ _MODULES = {
         "UnknownSampleError",
         "WorkerError",
     ),
+    "execution.dask.executor": ("Dask",),
     "execution.executors": ("Executor", "Processes", "Serial", "Threads"),
     "fitting.pipeline": ("Pipeline",),
     "index.base": ("Index",),
@@ -237,6 +239,7 @@ __all__ = [
     "Cross",
     "CsvOptions",
     "Cyclic",
+    "Dask",
     "Dataset",
     "DateParts",
     "DecodeImage",

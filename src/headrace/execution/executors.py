@@ -86,7 +86,7 @@ class Threads:
         pool = Pool(self.count)
         try:
             submit = partial(_submit, pool, function)
-            yield from _in_order(submit, items, _check_ahead(ahead, self.count))
+            yield from in_order(submit, items, check_ahead(ahead, self.count))
         finally:
             pool.close()
 
@@ -119,7 +119,7 @@ class Processes:
             OptionError: The function cannot be pickled.
             WorkerError: A process died, for example of too little memory.
         """
-        return self._map(pickled(function, "the function"), items, _check_ahead(ahead, self.count))
+        return self._map(pickled(function, "the function"), items, check_ahead(ahead, self.count))
 
     def _map(self, function: bytes, items: Iterable[Any], ahead: int) -> Iterator[Any]:
         workers: list[WorkerProcess] = []
@@ -137,7 +137,7 @@ class Processes:
             for _ in range(self.count):
                 workers.append(WorkerProcess(function))  # those started are stopped if one fails
                 idle.put(workers[-1])
-            yield from _in_order(partial(_submit, pool, call), items, ahead)
+            yield from in_order(partial(_submit, pool, call), items, ahead)
         finally:
             pool.close()
             for worker in workers:
@@ -241,7 +241,8 @@ def _submit(pool: Pool, function: Callable[[Any], Any], item: Any) -> Callable[[
     return pool.submit(function, item).result
 
 
-def _in_order(submit: Callable[[Any], Callable[[], Any]], items: Iterable[Any], ahead: int) -> Iterator[Any]:
+def in_order(submit: Callable[[Any], Callable[[], Any]], items: Iterable[Any], ahead: int) -> Iterator[Any]:
+    """Submit items as there is room, and yield in their order what the calls that `submit` gave return."""
     waiting: deque[Callable[[], Any]] = deque()
     iterator = iter(items)
     while True:
@@ -269,7 +270,12 @@ def _check_count(count: Any) -> int:
     return count
 
 
-def _check_ahead(ahead: Any, count: int) -> int:
+def check_ahead(ahead: Any, count: int) -> int:
+    """Return how far a run may go ahead, by default as far as `count`.
+
+    Raises:
+        OptionError: It is no whole number of at least 0.
+    """
     if ahead is None:
         return count
     if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 0:

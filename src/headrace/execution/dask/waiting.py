@@ -1,0 +1,93 @@
+"""Waiting for a dask worker's answer, for no longer than one can still come."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from headrace.errors import WorkerError
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+_LOOK_SECONDS = 1.0  # how often a wait looks whether there still is a scheduler, and a worker
+_NO_WORKER_SECONDS = 120.0  # what clusters that grow by themselves may take for a first worker
+_LONGEST_ITEM = 200  # characters of an item in a message
+
+
+def fetch(client: Client, future: Future, item: Any) -> Any:
+    """Wait for a task and fetch its result.
+
+    Raises:
+        WorkerError: The task's workers died again and again, the scheduler is lost, or no worker is left.
+    """
+    from distributed import CancelledError
+    from distributed.scheduler import KilledWorker
+
+    try:
+        _wait(client, future)
+        # Without a timeout, which would also break off a large result on its way and begin again.
+        return future.result()
+    except WorkerError:  # also of a worker that could not load the function
+        raise
+    except KilledWorker as error:
+        raise WorkerError(
+            f"the workers that ran item {_shown(item)} died, {error.allowed_failures + 1} of them one after "
+            f"the other, the last one at {error.last_worker.address}: mostly for want of memory, or they were "
+            "killed; give each worker more memory or fewer threads, or make row groups smaller, and run again"
+        ) from error
+    except (CancelledError, OSError) as error:
+        raise_lost(client, error)
+    except Exception as error:  # dask's own, such as a module that the worker lacks
+        raise WorkerError(
+            f"dask could not run item {_shown(item)}: {type(error).__name__}: {error}; workers need the same "
+            "packages as the program that sends them work"
+        ) from error
+
+
+def check_connected(client: Client) -> None:
+    """Refuse a client that has lost its scheduler: what it is given would never come back.
+
+    Raises:
+        WorkerError: It has.
+    """
+    if client.status != "running":
+        raise_lost(client, None)
+
+
+def raise_lost(client: Client, cause: BaseException | None) -> NoReturn:
+    """Raise for a scheduler that is lost, a client that was closed, or tasks that somebody cancelled."""
+    what = {
+        "running": "tasks were cancelled or the scheduler was restarted",
+        "connecting": "the connection to the scheduler was lost",
+    }.get(client.status, "the client is closed")
+    reason = "" if cause is None else f" ({cause})"
+    raise WorkerError(
+        f"dask: {what}{reason}; see that the scheduler runs, then run again, which continues where something "
+        "was kept"
+    ) from cause
+
+
+def _wait(client: Client, future: Future) -> None:
+    from distributed import TimeoutError as LateError
+    from distributed import wait
+
+    last_seen = time.monotonic()
+    while not future.done():
+        try:
+            with client.as_current():
+                wait([future], timeout=_LOOK_SECONDS)
+        except (LateError, TimeoutError):
+            check_connected(client)
+            if client.nthreads():
+                last_seen = time.monotonic()
+            elif time.monotonic() - last_seen > _NO_WORKER_SECONDS:
+                raise WorkerError(
+                    f"the dask cluster has had no worker for {_NO_WORKER_SECONDS:.0f} seconds; start some with "
+                    "`dask worker`, and run again"
+                ) from None
+
+
+def _shown(item: Any) -> str:
+    text = str(item)
+    return text if len(text) <= _LONGEST_ITEM else f"{text[:_LONGEST_ITEM]}..."
