@@ -81,7 +81,7 @@ SELECTIONS = {
     "filtered": lambda ds: ds.filter(pl.col("x") % 7 == 0),
     "listed": lambda ds: ds.rows([190, 3, 3, 77, 0, 190]),
     "repeated": lambda ds: ds.rows(sorted([5, 5, 5, 80, 81, 190])),
-    "sampled": lambda ds: ds.sample(300, replacement=True, seed=3),
+    "sampled": lambda ds: ds.sample(n=300, replace=True, seed=3),
     "none": lambda ds: ds.filter(pl.col("x") < 0),
 }
 

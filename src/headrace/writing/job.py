@@ -151,7 +151,7 @@ def run_job(
         if journal.complete is not None:
             manifest, written = journal.complete, 0
         else:
-            manifest, written = _write(job, planned, journal, executor, stages)
+            manifest, written = _write(job, planned, journal, executor, stages, folder)
     finally:
         journal.close()
     return Written(
@@ -168,7 +168,7 @@ def run_job(
 
 
 def _write(
-    job: WriteJob, planned: Planned, journal: Journal, executor: Executor, stages: Stages
+    job: WriteJob, planned: Planned, journal: Journal, executor: Executor, stages: Stages, folder: Path
 ) -> tuple[WrittenManifest, int]:
     """Write the shards that are not there, and publish; returns how many were written."""
     keys = shard_keys(planned.shards, planned.rows, planned.stored, planned.identity)
@@ -185,7 +185,7 @@ def _write(
         else:
             missing.append((shard, key))
     if missing:
-        _Run(planned, journal, executor, stages, len(planned.shards)).write(job, missing, files)
+        _Run(planned, journal, executor, stages, len(planned.shards), folder).write(job, missing, files)
     extras = save_artifacts(job.recipe, journal.staging)
     manifest = WrittenManifest(
         job.format,
@@ -212,6 +212,7 @@ class _Run:
     executor: Executor
     stages: Stages
     shards: int
+    folder: Path
 
     def write(
         self, job: WriteJob, missing: Sequence[tuple[ShardPlan, str]], files: dict[str, WrittenFile]
@@ -233,7 +234,7 @@ class _Run:
         ]
         workers = int(getattr(self.executor, "count", 1))
         rows = replace(rows, threads=max(workers // len(tasks), 1))
-        work = ShardWork(rows, found, job.format, job.options, self.planned.stored, staging)
+        work = ShardWork(rows, found, job.format, job.options, self.planned.stored, staging, self.folder)
         failed: list[tuple[str, BaseException]] = []
         with self.stages.stage("write", self.shards) as advance:
             if len(missing) < self.shards:

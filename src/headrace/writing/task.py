@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from headrace.errors import HeadraceError, OutputError, PrepareError
+from headrace.errors import HeadraceError, PrepareError
 from headrace.sources.written.manifest import WrittenFile
 from headrace.writing.cutting import ShardPlan
+from headrace.writing.disk import as_output_error
 from headrace.writing.formats.base import FormatOptions
 from headrace.writing.formats.opening import open_writer
-from headrace.writing.journal import as_output_error
 from headrace.writing.rows import Rows, regroup
 from headrace.writing.sorting import Sorted
 from headrace.writing.staging import Staging
@@ -57,6 +58,7 @@ class ShardWork:
         options: How they are laid out.
         schema: The columns in the files.
         staging: Where shards are kept.
+        output: The folder that errors name.
     """
 
     rows: Rows
@@ -65,6 +67,7 @@ class ShardWork:
     options: FormatOptions
     schema: pa.Schema
     staging: Staging
+    output: Path
 
     def __call__(self, task: Task) -> Outcome:
         """Write the shards; those that fail are told of, and do not stop the others.
@@ -77,11 +80,10 @@ class ShardWork:
         for shard, key in zip(task.shards, task.keys, strict=True):
             try:
                 files.append(self._write(shard, key))
-            except OutputError:
-                raise
-            except HeadraceError as error:
-                failed.append((shard.name, error))
             except Exception as error:
+                full = as_output_error(error, self.output)
+                if full is not None:
+                    raise full from error
                 failed.append((shard.name, _named(error, shard)))
         return Outcome(tuple(files), tuple(failed))
 
@@ -93,17 +95,14 @@ class ShardWork:
         nulls: Counter[str] = Counter()
         writer: Any = None
         try:
-            with as_output_error(self.staging.folder):
-                writer = open_writer(self.format, aside, self.schema, self.options)
+            writer = open_writer(self.format, aside, self.schema, self.options)
             for batch in self._batches(shard):
                 for name, column in zip(batch.schema.names, batch.columns, strict=True):
                     if column.null_count:
                         nulls[name] += column.null_count
-                with as_output_error(self.staging.folder):
-                    writer.write(batch)
-            with as_output_error(self.staging.folder):
-                writer.close()
-                return self.staging.keep(shard.name, key, aside, shard.rows, dict(sorted(nulls.items())))
+                writer.write(batch)
+            writer.close()
+            return self.staging.keep(shard.name, key, aside, shard.rows, dict(sorted(nulls.items())))
         except BaseException:
             if writer is not None:
                 writer.abandon()
@@ -123,6 +122,9 @@ class ShardWork:
 
 
 def _named(error: Exception, shard: ShardPlan) -> HeadraceError:
+    """Name the shard, in an error that names nothing."""
+    if isinstance(error, HeadraceError):
+        return error
     named = PrepareError(f"{shard.name}: failed with {type(error).__name__}: {error}")
     named.__cause__ = error
     return named
