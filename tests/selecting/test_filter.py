@@ -181,7 +181,7 @@ def test_a_bar_without_a_terminal_writes_nothing(
     numbers: hr.Dataset, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A long scan draws where standard error is a terminal, and is silent elsewhere."""
-    monkeypatch.setattr("headrace.execution.progress._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("headrace.execution.reporting.PATIENCE_SECONDS", 0.0)
 
     assert len(numbers.filter(pl.col("text") == "odd")) == 500
     assert capfd.readouterr() == ("", "")

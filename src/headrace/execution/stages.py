@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Stage:
     """One stage of a job: how far it is, and what it took.
 
@@ -20,7 +20,7 @@ class Stage:
         done: How many of them are done.
         rows: Samples that went through.
         nbytes: Bytes that were written.
-        seconds: How long it took, once it is over.
+        seconds: How long it took so far.
     """
 
     name: str
@@ -32,8 +32,9 @@ class Stage:
     seconds: float = 0.0
 
 
+@runtime_checkable
 class Reporter(Protocol):
-    """Who is told of a job's stages, from one thread."""
+    """Who is told of a job's stages, from one thread; a stage ends also where it could not begin."""
 
     def begin(self, stage: Stage) -> None:
         """Hear of a stage that begins."""
@@ -99,20 +100,64 @@ class Stages:
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "shards") -> Generator[Advance]:
         """Begin a stage; yields what is called when `items` of it are done."""
+        with self._open(name, total, unit) as (stage, tell):
+
+            def advance(items: int = 1, rows: int = 0, nbytes: int = 0) -> None:
+                stage.done += items
+                stage.rows += rows
+                stage.nbytes += nbytes
+                tell()
+
+            yield advance
+
+    @contextmanager
+    def follow(
+        self, name: str, rows: int = 0, unit: str = "row groups"
+    ) -> Generator[Callable[[int, int], None]]:
+        """Begin a stage that others count; yields the function for their `progress=`.
+
+        Args:
+            name: What people are shown.
+            rows: Samples of one pass, if known. Work that starts again at 1 is another pass.
+            unit: What is counted, in the plural.
+
+        Example:
+            >>> import headrace as hr, polars as pl
+            >>> ds, stages = hr.from_arrays({"x": [1, 2, 3]}), Stages()
+            >>> with stages.follow("select", len(ds)) as progress:
+            ...     large = ds.filter(pl.col("x") * 2 > 3, progress=progress)
+            >>> stages.all[0].done, stages.all[0].rows
+            (1, 3)
+        """
+        with self._open(name, 0, unit) as (stage, tell):
+            done_before = total_before = rows_before = done_last = total_last = 0
+
+            def progress(done: int, total: int) -> None:
+                nonlocal done_before, total_before, rows_before, done_last, total_last
+                if done <= done_last:
+                    done_before, total_before = done_before + done_last, total_before + total_last
+                    rows_before = stage.rows
+                done_last, total_last = done, total
+                stage.done, stage.total = done_before + done, total_before + total
+                stage.rows = rows_before + rows * done // max(total, 1)
+                tell()
+
+            yield progress
+
+    @contextmanager
+    def _open(self, name: str, total: int, unit: str) -> Generator[tuple[Stage, Callable[[], None]]]:
+        """Begin a stage; yields it and what is called when it went on."""
         stage = Stage(name, total, unit)
         self.all.append(stage)
         begun = time.perf_counter()
-        self.reporter.begin(stage)
 
-        def advance(items: int = 1, rows: int = 0, nbytes: int = 0) -> None:
-            stage.done += items
-            stage.rows += rows
-            stage.nbytes += nbytes
+        def tell() -> None:
             stage.seconds = time.perf_counter() - begun
             self.reporter.advance(stage)
 
         try:
-            yield advance
+            self.reporter.begin(stage)
+            yield stage, tell
         finally:
             stage.seconds = time.perf_counter() - begun
             self.reporter.end(stage)

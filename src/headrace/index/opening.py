@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from headrace.errors import CorruptSourceError, OptionError, StateError
 from headrace.execution.executors import Executor, Threads
-from headrace.execution.progress import watched
+from headrace.execution.progress import follow
+from headrace.execution.reporting import reporter_for
 from headrace.fingerprint import digest
 from headrace.index.base import StoredIndex, Subject
 from headrace.index.storing import Parts, building, open_parts, publish
@@ -43,7 +44,7 @@ def open_index(
     def pieces() -> Iterator[Any]:
         scanned = (executor or Threads()).map(kind.scan(subject), subject.manifest)
         title = f"index over {', '.join(subject.columns)}"
-        return watched(scanned, len(subject.manifest), title) if progress else scanned
+        return follow(scanned, len(subject.manifest), reporter_for(progress), title)
 
     if folder is None:
         return kind(subject, selection, Parts(kind.assemble(subject, pieces(), None)))
