@@ -23,6 +23,7 @@ from headrace.prepare.base import Names, Step, from_frame, names_after, to_frame
 from headrace.prepare.columns import Drop, Rename, Select, WithColumns
 from headrace.prepare.pack import Laid, Pack, lay_out
 from headrace.prepare.step import SAMPLE_ID
+from headrace.prepare.steps.join import Join
 from headrace.prepare.threads import is_polars_dead
 from headrace.sources.base import Layout, Source, SupportsCopy, SupportsReadRows, check_rows
 from headrace.stores.base import Store
@@ -32,6 +33,8 @@ Rows = NDArray[np.int64]
 
 # Steps that only choose and name columns need no frame.
 _PROJECTIONS = (Select, Drop, Rename)
+# Steps that name the columns which they make, and leave all others as they are.
+_ADDITIONS = (WithColumns, Join)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,8 @@ class Recipe:
         """Columns after the last step that no step has changed, and what the source calls each of them."""
         origins = {name: name for name in self.source.schema.names}
         for step in self.steps:
-            made = step.made if isinstance(step, WithColumns) else ()
-            if not isinstance(step, (*_PROJECTIONS, WithColumns)) or made is None:
+            made = step.made if isinstance(step, _ADDITIONS) else ()
+            if not isinstance(step, (*_PROJECTIONS, *_ADDITIONS)) or made is None:
                 return {}
             if isinstance(step, Rename):
                 origins = {step.mapping.get(name, name): origin for name, origin in origins.items()}

@@ -11,6 +11,7 @@ from headrace.execution.progress import Progress
 from headrace.planning.selection import Selection
 from headrace.selecting.base import Selectable
 from headrace.selecting.filtering import filtered
+from headrace.selecting.joining import How, On, Readable, make_join, matched, read_table
 from headrace.selecting.outliers import Limits, Method, fit_limits, inliers
 from headrace.selecting.sampling import sampled, sliced
 from headrace.selecting.scan import ScanOptions
@@ -18,6 +19,7 @@ from headrace.selecting.stored import Cache
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
 Chosen = TypeVar("Chosen", bound=Selectable)
 
@@ -155,6 +157,58 @@ class SampleVerbs:
         """
         options = ScanOptions(executor, progress)
         return fit_limits(self, [columns] if isinstance(columns, str) else columns, method, limits, options)
+
+    def join(  # noqa: PLR0913  the words of joins that users of frames know
+        self: Chosen,
+        table: Readable | pl.DataFrame | pa.Table,
+        on: On,
+        *,
+        how: How = "left",
+        columns: Sequence[str] | None = None,
+        suffix: str | None = None,
+        executor: Executor | None = None,
+        progress: Progress = True,
+    ) -> Chosen:
+        """Add columns of a small table: to each sample those of the row with equal keys.
+
+        The table is read now and kept in memory, in each process that works on the recipe, and it goes to
+        each of them with the recipe. It is a part of the recipe's identity, by value. A sample stays one
+        sample, as no two rows of the table may have equal keys.
+
+        Keys are whole numbers, texts, truth values, bytes, dates or times, of one type on both sides; whole
+        numbers of any width are compared exactly. Null equals nothing, not even null. Floats are refused.
+
+        Args:
+            table: A data set, a Polars frame or an Arrow table, of any number of rows.
+            on: The key columns: a name, several names, or the data set's names to the table's.
+            how: `"left"` gives nulls to samples without a match; `"inner"` leaves them out, for which the
+                keys are read now.
+            columns: Which of the table's columns come along; all but the keys by default.
+            suffix: Is put behind the names of columns that the data set has already.
+            executor: Where the table and the keys are read; threads by default.
+            progress: As for `filter`.
+
+        Raises:
+            OptionError: Keys repeat in the table, a column's name is taken, or an argument cannot be right.
+            UnknownColumnError: A column is not there.
+            SchemaError: The keys' types do not agree, or are no keys.
+
+        Example:
+            >>> import headrace as hr, polars as pl
+            >>> ds = hr.from_arrays({"city": ["Oslo", "Rome", "Bern"], "sold": [3, 1, 2]})
+            >>> weather = pl.DataFrame({"city": ["Rome", "Oslo"], "degrees": [28, 17]})
+            >>> ds.join(weather, on="city").to_polars()["degrees"].to_list()
+            [17, 28, None]
+            >>> ds.join(weather, on="city", how="inner").to_polars().rows()
+            [('Oslo', 3, 17), ('Rome', 1, 28)]
+        """
+        if how not in ("left", "inner"):
+            raise OptionError(f'`how` must be "left" or "inner", got {how!r}')
+        join = make_join(self, read_table(table, executor), on, columns, suffix)
+        joined = self.prepare(join)
+        if how == "left":
+            return joined
+        return joined.with_selection(matched(self, join, ScanOptions(executor, progress)))
 
     def slice(self: Chosen, offset: int, length: int | None = None) -> Chosen:
         """Keep samples that follow each other; a negative offset counts from the end.
