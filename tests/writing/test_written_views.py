@@ -36,13 +36,14 @@ def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
         np.testing.assert_array_equal(found[name], array)
 
 
+LABEL = {"label": "label", "num_classes": 3}
 OPS = {
     "flips": [hr.augment.HorizontalFlip("image"), hr.augment.RandomCrop("image", 4)],
     "mixed with the next": [
         hr.augment.HorizontalFlip("image"),
-        hr.augment.MixUp("image", label="label", num_classes=3),
+        hr.augment.MixUp("image", **LABEL),
     ],
-    "mixed with any": [hr.augment.MixUp("image", label="label", num_classes=3, partner="id")],
+    "mixed with any": [hr.augment.MixUp("image", **LABEL, partner="id")],
 }
 
 

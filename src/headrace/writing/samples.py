@@ -39,7 +39,8 @@ class WrittenOrder:
     def is_sorted(self) -> bool:
         """Whether each epoch's samples lie in the source's order, so that row groups are read once."""
         plan = self.plan
-        return plan.shuffle is False and plan.mixing is None and plan.samples.is_sorted
+        is_plain = plan.shuffle is False and plan.mixing is None
+        return not plan.count or (is_plain and plan.samples.is_sorted)
 
     @cached_property
     def starts(self) -> Ids:

@@ -9,9 +9,9 @@ from typing import Literal
 
 from headrace.errors import OptionError, check_whole
 from headrace.execution.executors import Executor, Threads
-from headrace.execution.progress import Progress
 from headrace.execution.recipe import Recipe
-from headrace.execution.stages import Quiet, Reporter, Stages, Told
+from headrace.execution.reporting import Progress, reporter_for
+from headrace.execution.stages import Stages
 from headrace.planning.mixing import Mixing
 from headrace.planning.order import Shuffle, check_shuffle
 from headrace.planning.selection import Selection
@@ -53,7 +53,7 @@ class WriteVerbs:
         executor: Executor | None = None,
         resume: bool = True,
         update: bool = False,
-        progress: Progress | Reporter | Stages = True,
+        progress: Progress | Stages = True,
     ) -> Written:
         """Write the prepared samples to a folder that `hr.open` opens.
 
@@ -85,7 +85,7 @@ class WriteVerbs:
             update: Bring an output up to date with changed data or another recipe: shards that would be the
                 same are kept, others are written or dropped.
             progress: True shows a bar for each stage on a terminal, elsewhere a line for each tenth; or a
-                function of how many shards are done and how many there are.
+                function of how many items of a stage are done and how many there are.
 
         Returns:
             What was written.
@@ -141,10 +141,6 @@ def _names(given: str | Sequence[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def stages_of(progress: Progress | Reporter | Stages) -> Stages:
+def stages_of(progress: Progress | Stages) -> Stages:
     """Return the stages that a job adds its own to."""
-    if isinstance(progress, Stages):
-        return progress
-    if isinstance(progress, bool):
-        return Stages(Quiet())
-    return Stages(Told(progress) if callable(progress) else progress)
+    return progress if isinstance(progress, Stages) else Stages(reporter_for(progress))

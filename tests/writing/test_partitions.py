@@ -1,0 +1,83 @@
+"""`partition_by`: folders named by values, and files without those columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow.dataset as pads
+import pytest
+
+import headrace as hr
+
+
+def frame(count: int = 200) -> pl.DataFrame:
+    rng = np.random.default_rng(1)
+    return pl.DataFrame(
+        {
+            "x": np.arange(count),
+            "year": rng.integers(2011, 2014, count),
+            "where": [["a b", "c/d", "é=1", "", None][i] for i in rng.integers(0, 5, count)],
+            "y": rng.normal(size=count),
+        }
+    )
+
+
+@pytest.mark.parametrize("shuffle", [None, "global"])
+def test_folders_hold_the_samples_of_their_values(tmp_path: Path, shuffle: str | None) -> None:
+    """Samples of equal values lie in one folder, in their order; folders rise by value."""
+    ds = hr.from_polars(frame())
+    ds.write(tmp_path / "out", partition_by=["year", "where"], rows_per_shard=9, shuffle=shuffle, seed=2)
+    back = hr.open(tmp_path / "out")
+    assert back.schema == ds.schema
+    loader = ds.loader(1, shuffle=shuffle or False, seed=2, output="numpy")
+    order = pl.DataFrame({"x": [int(batch["x"][0]) for batch in loader]})
+    expected = order.join(frame(), on="x", how="left", maintain_order="left")
+    expected = expected.sort(["year", "where"], nulls_last=True, maintain_order=True)
+    assert back.to_polars().equals(expected.select(frame().columns))
+
+
+def test_other_readers_see_the_same_values(tmp_path: Path) -> None:
+    """Polars and pyarrow read the folders as hive partitions."""
+    hr.from_polars(frame()).write(tmp_path / "out", partition_by=["year"])
+    expected = frame().sort("x")
+    found = pl.read_parquet(tmp_path / "out" / "**/*.parquet", hive_partitioning=True)
+    assert found.select(expected.columns).sort("x").equals(expected)
+    table = pads.dataset(tmp_path / "out", partitioning="hive").to_table()
+    assert sorted(zip(*(table[name].to_pylist() for name in ("x", "year")), strict=True)) == list(
+        zip(expected["x"], expected["year"], strict=True)
+    )
+
+
+def test_samples_in_order_are_not_sorted_again(tmp_path: Path) -> None:
+    """Data that lies in the order of its partitions goes straight to its shards."""
+    sorted_frame = frame().sort("year")
+    stages = hr.from_polars(sorted_frame).write(tmp_path / "out", partition_by="year").stages
+    assert [stage.name for stage in stages] == ["partition", "write", "publish"]
+    assert hr.open(tmp_path / "out").to_polars().equals(sorted_frame)
+
+
+def test_no_samples_are_a_data_set_of_zero_rows(tmp_path: Path) -> None:
+    """Nothing to partition: the schema stays."""
+    ds = hr.from_polars(frame()).rows([])
+    ds.write(tmp_path / "out", partition_by="year")
+    assert hr.open(tmp_path / "out").schema == ds.schema
+    assert len(hr.open(tmp_path / "out")) == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "arguments", "message"),
+    [
+        (["nowhere"], {}, r"`partition_by` must name columns, got \['nowhere'\]"),
+        (["x", "year", "where", "y"], {}, "must leave a column for the files"),
+        (["year"], {"shards": 3}, "give `rows_per_shard` instead"),
+    ],
+)
+def test_partitions_that_cannot_be_are_refused(
+    tmp_path: Path, columns: list[str], arguments: dict[str, int], message: str
+) -> None:
+    """The message says what must hold; nothing is written."""
+    with pytest.raises(hr.OptionError, match=message):
+        hr.from_polars(frame()).write(tmp_path / "out", partition_by=columns, **arguments)
+    assert not (tmp_path / "out").exists()
