@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
 def is_hidden(name: str) -> bool:
@@ -52,4 +52,4 @@ def partitions_of(folders: Iterable[str]) -> dict[str, str | None]:
         {'year': '2013', 'place': 'New York'}
     """
     pairs = (folder.split("=", 1) for folder in folders if "=" in folder)
-    return {unquote(key): None if value == _NULL_PARTITION else unquote(value) for key, value in pairs}
+    return {unquote(key): None if value == NULL_PARTITION else unquote(value) for key, value in pairs}

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, Self, cast
 
 import pyarrow as pa
+
+from headrace.errors import CorruptSourceError, SourceError
 
 NAME = "_headrace.json"
 UNFINISHED = "_unfinished"
 """The folder of a job's journal and of what it has written, within the folder of its output."""
+
+_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,31 @@ class WrittenFile:
     key: str
     null_counts: Mapping[str, int] = field(default_factory=dict[str, int])
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as it stands in the manifest."""
+        return {
+            "name": self.name,
+            "rows": list(self.rows),
+            "bytes": self.nbytes,
+            "hash": self.hash,
+            "key": self.key,
+            "null_counts": dict(sorted(self.null_counts.items())),
+        }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Self:
+        """Make it of what stands in the manifest.
+
+        Raises:
+            ValueError: It is no such entry; so do KeyError, TypeError and AttributeError say.
+        """
+        name, rows, nbytes = _inside(entry["name"]), tuple(entry["rows"]), entry["bytes"]
+        nulls = {_text(column): count for column, count in entry["null_counts"].items()}
+        for count in (*rows, nbytes, *nulls.values()):
+            if type(count) is not int or count < 0:
+                raise ValueError(f"{name!r} cannot have the count {count!r}")
+        return cls(name, rows, nbytes, _text(entry["hash"]), _text(entry["key"]), nulls)
+
 
 @dataclass(frozen=True, slots=True)
 class WrittenManifest:
@@ -48,6 +82,11 @@ class WrittenManifest:
         recipe: What was done to the samples, a line for each step, for people.
         artifacts: Names of the fitted pipelines beside the manifest, for `hr.Pipeline.load`.
         versions: Of headrace and of the libraries that wrote.
+
+    Example:
+        >>> manifest = WrittenManifest("parquet", pa.schema({"x": pa.int64()}), ())
+        >>> WrittenManifest.from_bytes(manifest.to_bytes(), "out/_headrace.json") == manifest
+        True
     """
 
     format: str
@@ -74,5 +113,127 @@ class WrittenManifest:
         return counts
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as it stands in the file."""
-        raise NotImplementedError
+        """Return it as it stands in the file, its own digest included; equal manifests give equal documents."""
+        schema = pa.schema([field.remove_metadata() for field in self.schema])
+        document: dict[str, Any] = {
+            "version": _VERSION,
+            "format": self.format,
+            "samples": self.total,
+            "columns": {field.name: str(field.type) for field in schema},
+            "schema": base64.b64encode(schema.serialize().to_pybytes()).decode(),
+            "partition_by": list(self.partition_by),
+            "identity": dict(sorted(self.identity.items())),
+            "recipe": list(self.recipe),
+            "artifacts": list(self.artifacts),
+            "versions": dict(sorted(self.versions.items())),
+            "files": [file.to_json() for file in self.files],
+        }
+        return document | {"digest": _digest(document)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Make it of what stands in the file.
+
+        Raises:
+            ValueError: It is no such document, or was changed; so do KeyError, TypeError and AttributeError say.
+        """
+        if document["digest"] != _digest({key: value for key, value in document.items() if key != "digest"}):
+            raise ValueError("its contents do not fit its digest")
+        serialized = base64.b64decode(document["schema"], validate=True)
+        return cls(
+            format=_text(document["format"]),
+            schema=pa.ipc.read_schema(pa.py_buffer(serialized)),
+            files=tuple(WrittenFile.from_json(entry) for entry in document["files"]),
+            partition_by=_texts(document["partition_by"]),
+            identity={_text(key): _text(value) for key, value in document["identity"].items()},
+            recipe=_texts(document["recipe"]),
+            artifacts=tuple(_inside(name) for name in document["artifacts"]),
+            versions={_text(key): _text(value) for key, value in document["versions"].items()},
+        )
+
+    def to_bytes(self) -> bytes:
+        """Return all bytes of the file, a line for each fact and each shard."""
+        lines: list[str] = []
+        for key, value in self.to_json().items():
+            if key == "files":
+                entries = ",\n  ".join(json.dumps(entry) for entry in cast("list[Any]", value))
+                lines.append(f'"files": [\n  {entries}\n ]' if entries else '"files": []')
+            else:
+                lines.append(f"{json.dumps(key)}: {json.dumps(value)}")
+        return ("{\n " + ",\n ".join(lines) + "\n}\n").encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, path: str) -> Self:
+        """Read the bytes of the file.
+
+        Args:
+            content: Its bytes.
+            path: What errors call it.
+
+        Raises:
+            CorruptSourceError: It was damaged or changed.
+            SourceError: A later headrace wrote it.
+        """
+        try:
+            document: Any = json.loads(content)
+            version = document["version"]
+            if version == _VERSION:
+                return cls.from_json(document)
+        except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException, OSError) as error:
+            raise CorruptSourceError(
+                f"{path}: is no manifest of a written data set, or was damaged or changed "
+                f"({type(error).__name__}: {error}); restore it, or write the data set again"
+            ) from error
+        raise SourceError(
+            f"{path}: is a manifest of version {version!r}, and only {_VERSION} can be read; update headrace, or "
+            "write the data set again"
+        )
+
+
+def read_manifest(folder: str) -> WrittenManifest | None:
+    """Read the manifest of a written data set; None where there is none.
+
+    Args:
+        folder: The data set's folder.
+
+    Raises:
+        CorruptSourceError: It was damaged or changed.
+        SourceError: It cannot be read, or a later headrace wrote it.
+    """
+    path = os.path.join(folder, NAME)
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    return WrittenManifest.from_bytes(content, path)
+
+
+def is_unfinished(folder: str) -> bool:
+    """Whether a job writes, or wrote, into a folder, and has not completed what shall lie there."""
+    return os.path.isdir(os.path.join(folder, UNFINISHED)) and not os.path.lexists(os.path.join(folder, NAME))
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+def _inside(name: Any) -> str:
+    """Refuse names that lead out of the data set's folder."""
+    path = PurePosixPath(_text(name))
+    if path.is_absolute() or ".." in path.parts or str(path) != name or name == ".":
+        raise ValueError(f"the name {name!r} leads elsewhere")
+    return name
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError(f"{value!r} is no text")
+    return value
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    return tuple(_text(value) for value in values)
