@@ -26,6 +26,9 @@ _METHODS = {
     "SimHash": "text.simhash",
     "ImageHash": "codes.imagehash",
 }
+UNFITTED = ("DecodeImage", "Tokens")
+"""Steps that are part of no pipeline."""
+
 _NO_AUGMENTATIONS = {"Augmentation", "Mixing", "Noise", "Spec", "Lambda", "LambdaDraws", "preview"}
 
 
@@ -100,7 +103,7 @@ def _fixed(value: Any) -> Any:
 
 
 def _step_names() -> list[str]:
-    return sorted({*STEPS, "DecodeImage", "Tokens"} - {"FunctionStep"})
+    return sorted({*STEPS, *UNFITTED} - {"FunctionStep"})
 
 
 def _find_step(name: str) -> Callable[..., Any]:

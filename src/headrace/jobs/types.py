@@ -89,6 +89,23 @@ def _read_gap(value: object) -> object:
     raise wrong(f'must be a number or a text like "7d", got {value!r}')
 
 
+def _read_guard(value: object) -> object:
+    if value is False or value is None:
+        return None
+    if isinstance(value, (int, float)) and value is not True and 0 < value <= 1:
+        return value
+    raise wrong(f"must be a share above 0 and at most 1, or false, got {value!r}")
+
+
+def _read_content(value: object) -> object:
+    names = _several(value)
+    if isinstance(value, bool) or (
+        isinstance(names, tuple) and names and all(isinstance(it, str) for it in names)
+    ):
+        return names
+    raise wrong(f"must be true, false or names of columns, got {value!r}")
+
+
 Text = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Text, ...], Strict(False), BeforeValidator(_several)]
 FilePath = Annotated[Text, AfterValidator(_resolve)]
@@ -104,3 +121,5 @@ WrittenFormat = Literal["parquet", "hdf5", "lmdb", "arrow", "tfrecord"]
 Keys = Annotated[dict[str, str], BeforeValidator(_read_keys)]
 Shuffle = Annotated[Any, AfterValidator(_read_shuffle)]
 Gap = Annotated[Any, AfterValidator(_read_gap)]
+Guard = Annotated[Any, AfterValidator(_read_guard)]
+Content = Annotated[Any, AfterValidator(_read_content)]

@@ -1,0 +1,121 @@
+"""The pipeline of a job: fitted, loaded, or taken from the output that is there; and applied to each part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from headrace.dataset import Dataset
+from headrace.errors import StateError
+from headrace.execution.executors import Executor
+from headrace.execution.stages import Stages
+from headrace.fingerprint import digest
+from headrace.fitting.pipeline import Pipeline
+from headrace.prepare.chain import Chain
+from headrace.prepare.step import PrepareStep
+
+if TYPE_CHECKING:
+    from headrace.jobs.model import JobFile
+
+Parts = dict[str, Dataset]
+
+
+def prepare(job: JobFile, parts: Parts, stages: Stages, executor: Executor) -> tuple[Parts, int | None]:
+    """Fit the steps of a job to the part that they learn from, and apply them to all parts.
+
+    Returns:
+        The parts, prepared, and how many values were changed if that is to be counted.
+    """
+    changed = 0
+    for steps in _runs(job):
+        if steps and not isinstance(steps[0], PrepareStep):
+            with job.at("prepare"):
+                parts = {name: part.prepare(*steps) for name, part in parts.items()}
+            continue
+        pipe, is_new = _pipeline(job, steps, parts, stages, executor)
+        if job.report.changes:
+            changed += sum(_count_changes(pipe, part, stages) for part in parts.values())
+        fitted_to = (job.fitted_part or "") if is_new else None
+        with job.at("prepare"):
+            parts = {
+                name: part.prepare(_for_training(pipe) if name == fitted_to else pipe)
+                for name, part in parts.items()
+            }
+    return parts, changed if job.report.changes else None
+
+
+def _runs(job: JobFile) -> Iterator[list[Any]]:
+    """Yield steps that follow each other and are all fitted, or all not; no steps for a saved pipeline."""
+    steps = [section.make() for section in job.prepare]
+    for _, run in groupby(steps, lambda step: isinstance(step, PrepareStep)):
+        yield list(run)
+    if job.fit.artifact is not None:
+        yield []
+
+
+def _pipeline(
+    job: JobFile, steps: list[PrepareStep], parts: Parts, stages: Stages, executor: Executor
+) -> tuple[Pipeline, bool]:
+    """Return the fitted pipeline, and whether it learned from samples of this run."""
+    fit = job.fit
+    with job.at("fit"):
+        if fit.artifact is not None:
+            return Pipeline.load(fit.artifact), False
+        pipe = Pipeline(steps, dtype=fit.dtype)
+        if fit.values == "frozen" and (found := _find_saved(job)) is not None:
+            return _load_frozen(found, pipe), False
+    learned_from = parts[job.fitted_part or ""]
+    with job.at("prepare"), stages.follow("fit", len(learned_from)) as progress:
+        pipe.fit(
+            learned_from,
+            executor=executor,
+            cache=fit.cache,
+            memory_limit=fit.memory_limit,
+            progress=progress,
+        )
+    # Frozen values are to serve samples that nobody has seen yet, from the first run on.
+    return pipe, fit.values == "refit"
+
+
+def _find_saved(job: JobFile) -> str | None:
+    """Find the pipeline that lies beside a complete output of this job; None before the first run."""
+    for part in job.parts or ("",):
+        folder = os.path.join(job.write.path, part)
+        if os.path.exists(os.path.join(folder, "_headrace.json")):
+            return os.path.join(folder, "_pipeline-0.json")
+    return None
+
+
+def _load_frozen(path: str, wanted: Pipeline) -> Pipeline:
+    """Load what earlier output was made with.
+
+    Raises:
+        StateError: It was made by other steps than the job has now.
+    """
+    pipe = Pipeline.load(path)
+    if _settings(pipe) != _settings(wanted):
+        raise StateError(
+            f'values = "frozen" keeps what {path} has learned, but `prepare` has other steps or parameters '
+            'than it was made with; use values = "refit", or write to another folder'
+        )
+    return pipe
+
+
+def _settings(pipe: Pipeline) -> str:
+    return digest(pipe.dtype, *(step.unlearned() for step in pipe.steps))
+
+
+def _for_training(pipe: Pipeline) -> Pipeline | Chain:
+    """Return what the samples of the fit are prepared with, where that is something else."""
+    steps = tuple(step.for_training() for step in pipe.steps)
+    if all(one is other for one, other in zip(steps, pipe.steps, strict=True)):
+        return pipe
+    return Chain(steps, pipe.dtype, pipe.step.columns)
+
+
+def _count_changes(pipe: Pipeline, part: Dataset, stages: Stages) -> int:
+    with stages.follow("report", len(part)) as progress:
+        report = pipe.report(part, progress=progress)
+    return int(report.filter(report["event"] == "changed")["count"].sum())
