@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import LocalCluster
 
 import headrace as hr
 from headrace.testing import ExecutorTests

@@ -10,6 +10,7 @@ from functools import partial
 
 from headrace.errors import OptionError
 from headrace.execution.cached import CachedRecipe, Filled
+from headrace.execution.dask.executor import Dask
 from headrace.execution.executors import Executor, Processes, Threads
 from headrace.execution.progress import Progress, follow
 from headrace.stores.memory import MemoryStore
@@ -59,7 +60,7 @@ def materialize(recipe: CachedRecipe, executor: Executor | None, progress: Progr
         OptionError: Other processes would fill memory of their own.
         HeadraceError: A row group cannot be read or prepared.
     """
-    if isinstance(executor, Processes) and isinstance(recipe.cache, MemoryStore):
+    if isinstance(executor, (Processes, Dask)) and isinstance(recipe.cache, MemoryStore):
         raise OptionError(
             "processes cannot fill the memory of this one; use threads, or a folder that all processes share"
         )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.errors import OptionError
+from headrace.execution.dask.executor import Dask
 from headrace.execution.executors import Executor, Serial, Threads
 from headrace.execution.progress import Progress, follow
 from headrace.execution.recipe import Recipe, guarded
@@ -135,7 +136,8 @@ def _run(
     """
     import polars as pl
 
-    later = scan.later or frozenset()
+    # A cluster's data may be larger than this process: what later scans need is read again there.
+    later = frozenset[str]() if isinstance(options.executor, Dask) else scan.later or frozenset()
     columns = tuple(name for name in frame_schema(recipe.schema) if name in scan.reads | later)
     reader = replace(recipe, steps=(*recipe.steps, Select(columns)))
     shelf = options.shelf

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from headrace.errors import MissingDependencyError, OptionError, WorkerError
 from headrace.execution.dask.calls import call, load, outcome_of, pack, piece_of
-from headrace.execution.dask.waiting import check_connected, fetch, raise_lost
+from headrace.execution.dask.waiting import check_connected, count_threads, fetch, raise_lost
 from headrace.execution.executors import check_ahead, in_order
 
 if TYPE_CHECKING:
@@ -45,9 +45,10 @@ class Dask:
 
     def __init__(self, address: str | Client | None = None) -> None:
         """Keep where the cluster is; nothing is started or connected to."""
-        if not (address is None or isinstance(address, str) or hasattr(address, "submit")):
+        if not (address is None or isinstance(address, str) or _is_client(address)):
             raise OptionError(
-                f"`Dask` takes a scheduler's address, a `distributed.Client` or None, got {address!r}"
+                "`Dask` takes a scheduler's address, a `distributed.Client` that is not asynchronous, or "
+                f"None, got {address!r}"
             )
         self._address = address
         self._lock = threading.Lock()
@@ -144,7 +145,7 @@ class Dask:
         client = self.client
         check_connected(client)
         if ahead is None:
-            ahead = max(2 * sum(client.nthreads().values()), 2)
+            ahead = max(2 * count_threads(client), 2)
         run = _Run(client, function, label)
         try:
             yield from in_order(run.submit, items, ahead)
@@ -165,7 +166,7 @@ class _Run:
         # A task and not scattered data, which would be lost with the last worker that holds it.
         self._function = self._task(load, "load", 0, pieces)
         self._number = 0
-        self._under_way: set[Future] = set()
+        self._under_way: set[Future[Any]] = set()
 
     def submit(self, item: Any) -> Callable[[], Any]:
         """Send an item; returns what waits for its result."""
@@ -185,13 +186,13 @@ class _Run:
         self._under_way.clear()
         self._function.release()
 
-    def _take(self, future: Future, item: Any) -> Any:
+    def _take(self, future: Future[Any], item: Any) -> Any:
         reply = fetch(self._client, future, item)
         self._under_way.discard(future)
         future.release()
         return outcome_of(reply)
 
-    def _task(self, function: Callable[..., Any], kind: str, number: int, *arguments: Any) -> Future:
+    def _task(self, function: Callable[..., Any], kind: str, number: int, *arguments: Any) -> Future[Any]:
         from distributed.client import ClosedClientError
 
         key = (f"{kind}-{self._name}" if kind else self._name, number)
@@ -201,6 +202,14 @@ class _Run:
             raise_lost(self._client, error)
         check_connected(self._client)  # afterwards: what a lost scheduler was sent would never come back
         return future
+
+
+def _is_client(value: object) -> bool:
+    try:
+        from distributed import Client
+    except ImportError:  # then nothing can be one
+        return False
+    return isinstance(value, Client) and not value.asynchronous
 
 
 def _label(function: Any) -> str:

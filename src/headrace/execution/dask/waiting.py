@@ -15,7 +15,7 @@ _NO_WORKER_SECONDS = 120.0  # what clusters that grow by themselves may take for
 _LONGEST_ITEM = 200  # characters of an item in a message
 
 
-def fetch(client: Client, future: Future, item: Any) -> Any:
+def fetch(client: Client, future: Future[Any], item: Any) -> Any:
     """Wait for a task and fetch its result.
 
     Raises:
@@ -32,11 +32,12 @@ def fetch(client: Client, future: Future, item: Any) -> Any:
         raise
     except KilledWorker as error:
         raise WorkerError(
-            f"the workers that ran item {_shown(item)} died, {error.allowed_failures + 1} of them one after "
-            f"the other, the last one at {error.last_worker.address}: mostly for want of memory, or they were "
-            "killed; give each worker more memory or fewer threads, or make row groups smaller, and run again"
+            f"item {_shown(item)}: the {error.allowed_failures + 1} workers that ran it one after the other "
+            f"died, the last one at {error.last_worker.address}: mostly for want of memory, or they were "
+            "killed; give each worker more memory or fewer threads, or make row groups smaller, then run again, "
+            "which continues where something was kept"
         ) from error
-    except (CancelledError, OSError) as error:
+    except (CancelledError, OSError) as error:  # an item's own errors come as results
         raise_lost(client, error)
     except Exception as error:  # dask's own, such as a module that the worker lacks
         raise WorkerError(
@@ -55,6 +56,19 @@ def check_connected(client: Client) -> None:
         raise_lost(client, None)
 
 
+def count_threads(client: Client) -> int:
+    """Count the threads of all workers that there are now.
+
+    Raises:
+        WorkerError: The scheduler is lost.
+    """
+    try:
+        threads: Any = client.nthreads()
+    except OSError as error:
+        raise_lost(client, error)
+    return sum(threads.values())
+
+
 def raise_lost(client: Client, cause: BaseException | None) -> NoReturn:
     """Raise for a scheduler that is lost, a client that was closed, or tasks that somebody cancelled."""
     what = {
@@ -68,7 +82,7 @@ def raise_lost(client: Client, cause: BaseException | None) -> NoReturn:
     ) from cause
 
 
-def _wait(client: Client, future: Future) -> None:
+def _wait(client: Client, future: Future[Any]) -> None:
     from distributed import TimeoutError as LateError
     from distributed import wait
 
@@ -79,12 +93,12 @@ def _wait(client: Client, future: Future) -> None:
                 wait([future], timeout=_LOOK_SECONDS)
         except (LateError, TimeoutError):
             check_connected(client)
-            if client.nthreads():
+            if count_threads(client):
                 last_seen = time.monotonic()
             elif time.monotonic() - last_seen > _NO_WORKER_SECONDS:
                 raise WorkerError(
-                    f"the dask cluster has had no worker for {_NO_WORKER_SECONDS:.0f} seconds; start some with "
-                    "`dask worker`, and run again"
+                    f"the dask cluster has had no worker for {_NO_WORKER_SECONDS:.0f} seconds; start some "
+                    "(`dask worker`), then run again"
                 ) from None
 
 
