@@ -42,11 +42,12 @@ def test_shards_cover_all_positions_once(count: int, rows: int, group_rows: int,
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(1, 60), st.floats(0, 200))
 def test_tasks_hold_shards_in_order(sizes: list[int], group_rows: int, least: float) -> None:
-    """Tasks hold every shard once, and all but the last have rows enough."""
+    """Tasks hold every shard once, and end where rows are enough or no row group is shared."""
     shards = name_shards([(size, group_rows) for size in sizes], ".arrow")
-    tasks = group_tasks(shards, least)
+    tasks = group_tasks(shards, least, lambda shard: shard.begin % 3 > 0)
     assert [shard for task in tasks for shard in task] == shards
-    assert all(task[-1].end - task[0].begin >= least for task in tasks[:-1])
+    for task, following in pairwise(tasks):
+        assert task[-1].end - task[0].begin >= least or following[0].begin % 3 == 0
 
 
 def test_no_shard_holds_samples_of_two_input_shards() -> None:

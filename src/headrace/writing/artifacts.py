@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headrace.errors import OptionError
+from headrace.errors import OptionError, OutputError, SourceError
 from headrace.execution.recipe import Recipe
 from headrace.fitting.artifact import Artifact, save
 from headrace.prepare.chain import Chain
@@ -31,6 +31,8 @@ def save_artifacts(recipe: Recipe, staging: Staging) -> list[str]:
             save(path, Artifact(chain.steps, chain.dtype, _schema(chain), {}))
         except OptionError:
             continue
+        except SourceError as error:
+            raise OutputError(f"{error}; free space, say, and run again") from error
         beside = path.with_name(f"{path.name}.arrow")
         names += [path.name, *([beside.name] if beside.exists() else [])]
     return names

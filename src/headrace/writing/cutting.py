@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -147,12 +147,20 @@ def name_shards(
     return plans
 
 
-def group_tasks(shards: Sequence[ShardPlan], least_rows: float) -> list[tuple[ShardPlan, ...]]:
-    """Put consecutive shards into one task until it has enough rows, as neighbours share row groups."""
+def group_tasks(
+    shards: Sequence[ShardPlan], least_rows: float, shares: Callable[[ShardPlan], bool]
+) -> list[tuple[ShardPlan, ...]]:
+    """Put shards that share a row group into one task, until it has enough rows.
+
+    Args:
+        shards: In order.
+        least_rows: How many rows are enough.
+        shares: Tells whether a shard shares a row group with the one before it.
+    """
     tasks: list[tuple[ShardPlan, ...]] = []
     current: list[ShardPlan] = []
     for shard in shards:
-        if current and current[-1].end - current[0].begin >= least_rows:
+        if current and (not shares(shard) or current[-1].end - current[0].begin >= least_rows):
             tasks.append(tuple(current))
             current = []
         current.append(shard)

@@ -103,7 +103,7 @@ def plan_job(job: WriteJob, executor: Executor, stages: Stages) -> Planned:
     """
     manifest = job.recipe.source.manifest
     plan = Plan(manifest, job.selection, job.shuffle, Batching(1), job.seed, mixing=job.mixing)
-    recipe = job.recipe
+    recipe = replace(job.recipe, cache=None)
     if recipe.augment is not None or recipe.pack is not None:
         recipe = RememberingRecipe.of(recipe, GROUP_BYTES)
     chain = recipe.augment
@@ -223,14 +223,15 @@ class _Run:
             JobError: Some could not be written.
         """
         rows, staging = self.planned.rows, self.journal.staging
-        least, found = _SHARED * _mean_rows(rows), None
-        if not rows.order.is_sorted:
-            found = self._spill(rows)
-            least = GROUP_BYTES / max(bytes_per_sample(rows.recipe.source.manifest), 1.0)
+        found = None if rows.order.is_sorted else self._spill(rows)
         by_name = {shard.name: key for shard, key in missing}
         tasks = [
             Task(shards, tuple(by_name[shard.name] for shard in shards))
-            for shards in group_tasks([shard for shard, _ in missing], least)
+            for shards in group_tasks(
+                [shard for shard, _ in missing],
+                _SHARED * _mean_rows(rows),
+                lambda shard: found is None and rows.order.is_within(shard.begin),
+            )
         ]
         workers = int(getattr(self.executor, "count", 1))
         rows = replace(rows, threads=max(workers // len(tasks), 1))

@@ -48,6 +48,11 @@ class WrittenOrder:
         counts = self.plan.samples.counts(self.plan.manifest.starts)
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
 
+    def is_within(self, position: int) -> bool:
+        """Whether the samples before and at a position are of one row group, in the source's order."""
+        place = position % max(self.plan.count, 1)
+        return place != int(self.starts[np.searchsorted(self.starts, place)])
+
     def epoch(self, view: int) -> Plan:
         """The order of one epoch."""
         if view not in self._epochs:

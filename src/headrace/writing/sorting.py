@@ -7,7 +7,8 @@ rows go where is kept in files as well, so that neither a worker nor the client 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from headrace.writing.disk import output_errors
 from headrace.writing.rows import Rows, joined
 from headrace.writing.samples import WrittenOrder
 from headrace.writing.staging import Staging
@@ -54,10 +56,8 @@ class Directory:
                 places = np.arange(begin, min(begin + _CHUNK, size))
                 ids = order.ids(view, places)
                 by_id = np.argsort(ids, kind="stable")
-                aside = staging.aside(name)
-                with open(aside, "wb") as file:
+                with _aside(staging, name) as aside, open(aside, "wb") as file:
                     np.save(file, np.stack([ids[by_id], places[by_id] + view * size]))
-                staging.keep_part(name, aside)
         return Directory(staging, number)
 
     def find(self, first: int, last: int) -> tuple[Ids, Ids]:
@@ -118,10 +118,12 @@ class Spill:
                 [pa.nulls(0, field.type) for field in self.rows.schema], schema=self.rows.schema
             )
         batch = batch.append_column(_POSITION, pa.array(positions))
-        aside = staging.aside(name)
-        with pa.OSFile(str(aside), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        with (
+            _aside(staging, name) as aside,
+            pa.OSFile(str(aside), "wb") as sink,
+            pa.ipc.new_file(sink, batch.schema) as writer,
+        ):
             writer.write_batch(batch)
-        staging.keep_part(name, aside)
         return batch.num_rows
 
     def _prepared(self, ids: Ids, positions: Ids) -> Iterator[pa.RecordBatch]:
@@ -187,6 +189,23 @@ class Sorted:
 def spill_name(number: int) -> str:
     """Return the name of a file of spilled rows below the staging folder."""
     return f"spill/rows-{number:05d}.arrow"
+
+
+@contextmanager
+def _aside(staging: Staging, name: str) -> Generator[Path]:
+    """Yield where to write a file that is kept under its name if the block succeeds.
+
+    Raises:
+        OutputError: The disk is full, or not to be written to.
+    """
+    with output_errors(staging.folder):
+        aside = staging.aside(name)
+        try:
+            yield aside
+            staging.keep_part(name, aside)
+        except BaseException:
+            staging.discard(aside)
+            raise
 
 
 def _runs(values: Ids) -> Iterator[tuple[int, int]]:
