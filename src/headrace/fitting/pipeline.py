@@ -194,11 +194,18 @@ class Pipeline:
 
         return apply_to(data, apply, {})
 
-    def report(self, data: Selectable | None = None, *, progress: Progress = False) -> pl.DataFrame:
+    def report(
+        self,
+        data: Selectable | None = None,
+        *,
+        executor: Executor | None = None,
+        progress: Progress = False,
+    ) -> pl.DataFrame:
         """Count what the steps do to samples: values changed, and what their policies met.
 
         Args:
             data: A data set; by default the one that the pipeline was fitted to.
+            executor: Where row groups are read; threads by default.
             progress: True for a bar on a terminal, or a function of row groups done and in all.
 
         Returns:
@@ -213,7 +220,7 @@ class Pipeline:
                 raise StateError("a loaded pipeline has no data to report on; pass a data set")
             data = self._fitted_to
         parts = list(parts_of(data))
-        results = Threads().map(partial(_count, data.recipe, steps), parts)
+        results = (executor or Threads()).map(partial(_count, data.recipe, steps), parts)
         return counting.to_frame(follow(results, len(parts), progress))
 
     def describe(self) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ def prepare(job: JobFile, parts: Parts, stages: Stages, executor: Executor) -> t
             continue
         pipe, is_new = _pipeline(job, steps, parts, stages, executor)
         if job.report.changes:
-            changed += sum(_count_changes(pipe, part, stages) for part in parts.values())
+            changed += sum(_count_changes(pipe, part, stages, executor) for part in parts.values())
         fitted_to = (job.fitted_part or "") if is_new else None
         with job.at("prepare"):
             parts = {
@@ -115,7 +115,7 @@ def _for_training(pipe: Pipeline) -> Pipeline | Chain:
     return Chain(steps, pipe.dtype, pipe.step.columns)
 
 
-def _count_changes(pipe: Pipeline, part: Dataset, stages: Stages) -> int:
+def _count_changes(pipe: Pipeline, part: Dataset, stages: Stages, executor: Executor) -> int:
     with stages.follow("report", len(part)) as progress:
-        report = pipe.report(part, progress=progress)
+        report = pipe.report(part, executor=executor, progress=progress)
     return int(report.filter(report["event"] == "changed")["count"].sum())
