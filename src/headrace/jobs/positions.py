@@ -61,7 +61,7 @@ class _Scanner:
         self.at += depth
         *before, last = self._keys()
         self.at += depth
-        table = self._within((), before)
+        table = self._within(before, begin)
         if depth == 2:
             array = (*table, last)
             self._note(array, begin)
@@ -112,10 +112,12 @@ class _Scanner:
                 return
             self.at += 1
 
-    def _within(self, table: Path, keys: list[str]) -> Path:
+    def _within(self, keys: list[str], begin: int) -> Path:
         """Follow keys; an array of tables is entered at its last one."""
+        table: Path = ()
         for key in keys:
             table = (*table, key)
+            self._note(table, begin)
             if table in self.members:
                 table = (*table, self.members[table] - 1)
         return table

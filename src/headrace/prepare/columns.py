@@ -295,10 +295,17 @@ def _rewritten(node: Any) -> Any:
             return [_rewritten(member) for member in cast("list[Any]", node)]
         case {"Selector": _} | {"Field": _}:  # the latter within the evaluation of a struct
             return {"Column": "column"}
-        case {"StructEval": {"expr": inner, "evaluation": [*parts]}}:
-            tree = _rewritten(inner)
-            for part in parts:
-                tree = {"BinaryExpr": {"left": tree, "op": "Plus", "right": _rewritten(part)}}
+        case {"StructEval": {"expr": first, "evaluation": [*rest]}} | {
+            "Function": {
+                "input": [first, *rest],
+                # What `pl.sql_expr` makes of `*`, `/`, `%`, `IN`, `ROUND`, and of numbers for functions.
+                "function": {"Sql": {"Binary": _} | {"IsIn": _} | {"Round": _} | "ToFloat"},
+            }
+        }:
+            tree = _rewritten(first)
+            for part in rest:
+                if "Series" not in part.get("Literal", {}):
+                    tree = {"BinaryExpr": {"left": tree, "op": "Plus", "right": _rewritten(part)}}
             return tree
         case (
             {"Eval": {"expr": inner}}  # within each list by itself
