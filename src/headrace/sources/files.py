@@ -15,6 +15,7 @@ from typing import Any, Self, cast
 from headrace.errors import ChangedSourceError, MissingSourceError, OptionError, SourceError
 from headrace.sources.names import is_hidden, natural_sort, partitions_of, without_scheme
 from headrace.sources.remote import Access, RemoteFile, find_remote, is_chained, is_url
+from headrace.sources.written.manifest import UNFINISHED, check_finished
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -175,7 +176,7 @@ def _find(path: str, access: Access) -> list[ShardFile]:
         raise OptionError(f"a path must be a non-empty text without zero bytes, got {path!r}")
     path = os.path.expanduser(path)
     if os.path.isdir(path):
-        files = _files_below(path)
+        files = files_below(path)
         if not files:
             raise MissingSourceError(f"{path}: the folder holds no data files")
         return files
@@ -192,16 +193,22 @@ def _find(path: str, access: Access) -> list[ShardFile]:
     files = [file for match in natural_sort(matches) for file in _expand_match(match)]
     unique = list({os.path.abspath(file.path): file for file in files}.values())
     if not unique:
+        check_finished(os.path.join("", *Path(path).parts[:fixed]))
         raise MissingSourceError(f"{path}: the pattern matches no file")
     return unique
 
 
 def _expand_match(match: str) -> list[ShardFile]:
-    return _files_below(match) if os.path.isdir(match) else [_shard_file(match)]
+    return files_below(match) if os.path.isdir(match) else [_shard_file(match)]
 
 
-def _files_below(folder: str) -> list[ShardFile]:
-    """List the data files in a folder and those below it, behind links too, each folder once."""
+def files_below(folder: str) -> list[ShardFile]:
+    """List the data files in a folder and those below it, behind links too, each folder once.
+
+    Raises:
+        UnfinishedError: A job has not completed what shall lie in one of the folders.
+        SourceError: A folder cannot be read, or something is no file.
+    """
     files: list[str] = []
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
@@ -210,6 +217,8 @@ def _files_below(folder: str) -> list[ShardFile]:
             folders.clear()
             continue
         seen.add(place)
+        if UNFINISHED in folders:
+            check_finished(parent)
         folders[:] = natural_sort(name for name in folders if not is_hidden(name))
         files.extend(os.path.join(parent, name) for name in names if not is_hidden(name))
     return [_shard_file(path) for path in natural_sort(files)]

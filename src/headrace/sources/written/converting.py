@@ -40,13 +40,25 @@ def _is_extension(kind: pa.DataType) -> bool:
     return isinstance(kind, pa.BaseExtensionType)
 
 
+def _from_extension(array: Any, kind: Any) -> pa.Array:
+    return convert(array.storage, kind)
+
+
 def _to_extension(array: Any, kind: Any) -> pa.Array:
     return pa.ExtensionArray.from_storage(kind, convert(array, kind.storage_type))
+
+
+def _from_runs(array: Any, kind: Any) -> pa.Array:
+    return convert(pc.call_function("run_end_decode", [array]), kind)
 
 
 def _to_runs(array: Any, kind: Any) -> pa.Array:
     settings = pc.RunEndEncodeOptions(run_end_type=kind.run_end_type)
     return pc.call_function("run_end_encode", [convert(array, kind.value_type)], settings)
+
+
+def _from_dictionary(array: Any, kind: Any) -> pa.Array:
+    return convert(array.dictionary_decode(), kind)
 
 
 def _to_dictionary(array: Any, kind: Any) -> pa.Array:
@@ -103,18 +115,12 @@ def _around(array: Any, kind: pa.DataType, values: pa.Array) -> pa.Array:
 
 # The first test that holds for the given type and the wanted one says how; where none does, Arrow casts.
 _WAYS: tuple[tuple[_Test, _Way], ...] = (
-    (lambda given, kind: _is_extension(given), lambda array, kind: convert(array.storage, kind)),
+    (lambda given, kind: _is_extension(given), _from_extension),
     (lambda given, kind: _is_extension(kind), _to_extension),
-    (
-        lambda given, kind: _types.is_run_end_encoded(given),
-        lambda array, kind: convert(pc.call_function("run_end_decode", [array]), kind),
-    ),
+    (lambda given, kind: _types.is_run_end_encoded(given), _from_runs),
     (lambda given, kind: _types.is_run_end_encoded(kind), _to_runs),
     (lambda given, kind: _types.is_dictionary(kind), _to_dictionary),
-    (
-        lambda given, kind: _types.is_dictionary(given),
-        lambda array, kind: convert(array.dictionary_decode(), kind),
-    ),
+    (lambda given, kind: _types.is_dictionary(given), _from_dictionary),
     (lambda given, kind: _types.is_struct(given), _to_struct),
     (lambda given, kind: is_list_view(given), _from_views),
     (lambda given, kind: is_list_view(kind), _to_views),

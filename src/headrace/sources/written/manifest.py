@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 
 import pyarrow as pa
 
-from headrace.errors import CorruptSourceError, SourceError
+from headrace.errors import CorruptSourceError, SourceError, UnfinishedError
 
 NAME = "_headrace.json"
 UNFINISHED = "_unfinished"
@@ -58,7 +58,7 @@ class WrittenFile:
         """Make it of what stands in the manifest.
 
         Raises:
-            ValueError: It is no such entry; so do KeyError, TypeError and AttributeError say.
+            ValueError: It is no such entry; KeyError, TypeError and AttributeError say so too.
         """
         name, rows, nbytes = _inside(entry["name"]), tuple(entry["rows"]), entry["bytes"]
         nulls = {_text(column): count for column, count in entry["null_counts"].items()}
@@ -104,6 +104,11 @@ class WrittenManifest:
         return sum(sum(file.rows) for file in self.files)
 
     @property
+    def file_schema(self) -> pa.Schema:
+        """The columns that are in the files, not in the names of their folders, as they were."""
+        return pa.schema([field for field in self.schema if field.name not in self.partition_by])
+
+    @property
     def null_counts(self) -> Mapping[str, int]:
         """How many nulls each column that has some holds, by name."""
         counts: dict[str, int] = {}
@@ -113,7 +118,7 @@ class WrittenManifest:
         return counts
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as it stands in the file, its own digest included; equal manifests give equal documents."""
+        """Return it as it stands in the file, its own digest included."""
         schema = pa.schema([field.remove_metadata() for field in self.schema])
         document: dict[str, Any] = {
             "version": _VERSION,
@@ -135,7 +140,8 @@ class WrittenManifest:
         """Make it of what stands in the file.
 
         Raises:
-            ValueError: It is no such document, or was changed; so do KeyError, TypeError and AttributeError say.
+            ValueError: It is no such document, or was changed; KeyError, TypeError and AttributeError
+                say so too.
         """
         if document["digest"] != _digest({key: value for key, value in document.items() if key != "digest"}):
             raise ValueError("its contents do not fit its digest")
@@ -185,8 +191,8 @@ class WrittenManifest:
                 f"({type(error).__name__}: {error}); restore it, or write the data set again"
             ) from error
         raise SourceError(
-            f"{path}: is a manifest of version {version!r}, and only {_VERSION} can be read; update headrace, or "
-            "write the data set again"
+            f"{path}: is a manifest of version {version!r}, and only {_VERSION} can be read; update "
+            "headrace, or write the data set again"
         )
 
 
@@ -211,9 +217,16 @@ def read_manifest(folder: str) -> WrittenManifest | None:
     return WrittenManifest.from_bytes(content, path)
 
 
-def is_unfinished(folder: str) -> bool:
-    """Whether a job writes, or wrote, into a folder, and has not completed what shall lie there."""
-    return os.path.isdir(os.path.join(folder, UNFINISHED)) and not os.path.lexists(os.path.join(folder, NAME))
+def check_finished(folder: str) -> None:
+    """Refuse a folder that a job writes, or wrote, into and has not completed.
+
+    Raises:
+        UnfinishedError: It has a journal and no manifest.
+    """
+    if os.path.isdir(os.path.join(folder, UNFINISHED)) and not os.path.lexists(os.path.join(folder, NAME)):
+        raise UnfinishedError(
+            f"{folder}: is the unfinished output of a job; run the job again to complete it"
+        )
 
 
 def _digest(document: Mapping[str, Any]) -> str:

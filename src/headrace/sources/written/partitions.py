@@ -39,8 +39,8 @@ def check_partitions(schema: pa.Schema, partition_by: Sequence[str]) -> None:
         kind = schema.field(name).type
         if not _is_told(kind):
             raise SchemaError(
-                "`partition_by` takes columns of whole numbers, truth values, text, categories of text, dates and "
-                f"times, but column `{name}` has the type {kind}; cast it before"
+                "`partition_by` takes columns of whole numbers, truth values, text, categories of text, "
+                f"dates and timestamps, but column `{name}` has the type {kind}; cast it before"
             )
 
 
@@ -77,8 +77,8 @@ def partition_values(name: str, schema: pa.Schema, partition_by: Sequence[str]) 
     found = partitions_of(name.split("/")[:-1])
     if list(found) != list(partition_by):
         raise CorruptSourceError(
-            f"{name}: a file must lie below folders for {list(partition_by)}, but this one lies below those for "
-            f"{list(found)}; the manifest is damaged, so write the data set again"
+            f"{name}: a file must lie below folders for {list(partition_by)}, but this one lies below those "
+            f"for {list(found)}; the manifest is damaged, so write the data set again"
         )
     arrays: dict[str, pa.Array] = {}
     for column, text in found.items():
@@ -99,8 +99,8 @@ def _folder(name: str, value: Any) -> str:
     folder = f"{_encoded(name)}={encoded}"
     if len(folder) > _LONGEST:
         raise SchemaError(
-            f"column `{name}`: the folder of the value {text!r} would have a name of {len(folder)} bytes, and "
-            f"{_LONGEST} are the most; partition by another column"
+            f"column `{name}`: the folder of the value {text!r} would have a name of {len(folder)} bytes, "
+            f"and {_LONGEST} are the most; partition by another column"
         )
     return folder
 
@@ -119,8 +119,6 @@ def _text(scalar: Any) -> str | None:
         return None
     if _types.is_dictionary(scalar.type):
         return _text(scalar.value)
-    if _types.is_timestamp(scalar.type) or _types.is_time(scalar.type):
-        return str(scalar.cast(pa.int64() if scalar.type.bit_width == 64 else pa.int32()).as_py())
     return scalar.cast(pa.string()).as_py()
 
 
@@ -131,15 +129,16 @@ def _read(text: str | None, kind: Any) -> pa.Array:
             values.indices.cast(kind.index_type), values.dictionary, ordered=kind.ordered
         )
     array = pa.array([text], pa.string())
-    if _types.is_timestamp(kind) or _types.is_time(kind):
-        array = array.cast(pa.int64() if kind.bit_width == 64 else pa.int32())
+    if _types.is_timestamp(kind):  # which may be written with more digits of a second than it has
+        digits = 0 if text is None else len(text.partition(".")[2])
+        array = array.cast(pa.timestamp("ns" if digits > len("000000") else "us", kind.tz))
     return array.cast(kind)
 
 
 def _is_told(kind: Any) -> bool:
     if _types.is_dictionary(kind):
         return _is_text(kind.value_type) and not kind.ordered
-    is_date = _types.is_date32(kind) or _types.is_timestamp(kind) or _types.is_time(kind)
+    is_date = _types.is_date32(kind) or _types.is_timestamp(kind)
     return _types.is_integer(kind) or _types.is_boolean(kind) or _is_text(kind) or is_date
 
 
