@@ -67,7 +67,10 @@ class Dask:
             WorkerError: No scheduler answers at the address.
         """
         with self._lock:
-            if self._client is None or (self._owned and self._client.status == "closed"):
+            if self._client is None:
+                self._client = self._connect()
+            elif self._owned and self._client.status != "running":  # it has lost its scheduler
+                self._close()
                 self._client = self._connect()
             return self._client
 
@@ -100,7 +103,10 @@ class Dask:
     def close(self) -> None:
         """Close what was opened here, and nothing else; the next use opens it again."""
         with self._lock:
-            owned, self._owned, self._client = self._owned, [], None
+            self._close()
+
+    def _close(self) -> None:
+        owned, self._owned, self._client = self._owned, [], None
         for each in owned:
             each.close()
 
