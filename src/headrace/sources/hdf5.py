@@ -52,8 +52,9 @@ class Hdf5Options:
         group: The group whose data sets are the columns: those directly in it, with at least one
             axis, whose first axis is the samples. A sparse matrix that AnnData or SciPy wrote (a
             group of `data`, `indices` and `indptr`) is a column too, and so are AnnData's
-            categories (a group of `codes` and `categories`), as what the codes stand for. Scalars,
-            attributes and other groups are passed over.
+            categories (a group of `codes` and `categories`), as what the codes stand for, and lists
+            that headrace wrote (a group of `values` and `offsets`). Scalars, attributes and other
+            groups are passed over.
         columns: Only these data sets, or members of compound ones as `"obs.age"`; None for all.
         on_length_mismatch: What happens when they differ in their first axis: `"error"` lists
             the lengths, `"shortest"` cuts all to the shortest.

@@ -32,7 +32,10 @@ from headrace.sources.hdf5_types import (
 _SHOWN = 8
 _CHECKED_SUPERBLOCK = 2  # from this version on, headers of all kinds have checksums
 _MOST_CATEGORIES, _MOST_CATEGORY_BYTES = 1 << 20, 1 << 28
+RAGGED = "ragged"
+"""What `encoding-type` says of a group that holds lists, as headrace writes them."""
 _CSR_MEMBERS = ("data", "indices", "indptr")
+_RAGGED_MEMBERS = ("values", "offsets")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,21 +82,23 @@ class Table:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SparseTable:
-    """A group that holds a sparse matrix row by row, as AnnData and SciPy write it.
+    """A group that holds rows of many lengths, one behind the other: a sparse matrix, or lists.
+
+    A sparse matrix is as AnnData and SciPy write it; lists have values and offsets alone.
 
     Attributes:
         name: The column's name.
         data: The values.
-        indices: The column of each value.
+        indices: The column of each value; None for lists.
         indptr: Where each row begins among the values, and the end.
         width: How many columns the matrix has.
     """
 
     name: str
     data: Table
-    indices: Table
+    indices: Table | None
     indptr: Table
-    width: int
+    width: int = 0
 
     @property
     def rows(self) -> int:
@@ -101,14 +106,22 @@ class SparseTable:
         return self.indptr.rows - 1
 
     @property
-    def tables(self) -> tuple[Table, Table, Table]:
+    def tables(self) -> tuple[Table, ...]:
         """The data sets that it is made of."""
-        return self.data, self.indices, self.indptr
+        return (*self.parts, self.indptr)
+
+    @property
+    def parts(self) -> tuple[Table, ...]:
+        """Those of them that hold something for each value."""
+        return (self.data,) if self.indices is None else (self.data, self.indices)
 
     @property
     def type(self) -> pa.DataType:
         """The column's type."""
-        (index,), (value,) = self.indices.leaves.values(), self.data.leaves.values()
+        (value,) = self.data.leaves.values()
+        if self.indices is None:
+            return pa.large_list(value.item)
+        (index,) = self.indices.leaves.values()
         return sparse_type(self.width, index.item, value.item)
 
 
@@ -165,6 +178,8 @@ class Inspector:
         if hasattr(found, "keys"):
             if _is_csr(found):
                 return self._sparse(found, f"{parent}/{name}")
+            if _encoding(found) == RAGGED:
+                return self._ragged(found, name, f"{parent}/{name}")
             if _encoding(found) == "categorical":
                 return self._categorical(found, name, f"{parent}/{name}")
         elif getattr(found, "shape", None):
@@ -195,6 +210,20 @@ class Inspector:
                 f"indices, got {indptr.rows}, {data.rows} and {indices.rows}"
             )
         return SparseTable(path.rpartition("/")[2] or "X", data, indices, indptr, shape[1])
+
+    def _ragged(self, group: Any, name: str, path: str) -> SparseTable:
+        where = f"{self.layouts.path}: the lists `{group.name}`"
+        parts = {part: self._open(group, part) for part in _RAGGED_MEMBERS}
+        if any(len(getattr(part, "shape", None) or ()) != 1 for part in parts.values()):
+            raise SchemaError(f"{where} must have `values` and `offsets` of one axis each, got {parts}")
+        values, offsets = (self._table(found, part, f"{path}/{part}") for part, found in parts.items())
+        (value,), (offset,) = values.leaves.values(), offsets.leaves.values()
+        is_fit = value.kind == offset.kind == "number" and pa.types.is_integer(offset.item)
+        if not is_fit or values.needs_library or offsets.needs_library:
+            raise SchemaError(f"{where} must be plain numbers, got {value.type} and {offset.type}")
+        if offsets.rows < 1:
+            raise CorruptSourceError(f"{where} must have an offset more than rows, got none")
+        return SparseTable(name, values, None, offsets)
 
     def _categorical(self, group: Any, name: str, path: str) -> Table:
         """Take the codes as the column's table, and read what they stand for."""

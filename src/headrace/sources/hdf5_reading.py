@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from headrace.batch import Sparse
+from headrace.batch import Sparse, list_array
 from headrace.errors import CorruptSourceError
 from headrace.manifest import RowGroup
 from headrace.sources.budget import PlannedColumn, check_planned
@@ -72,7 +72,7 @@ class Reading:
                 pointers = self._pointers(matrix)
             self._matrices.append((matrix, pointers))
             values = int(pointers[-1] - pointers[0])
-            sizes[matrix.name] += sum(_value_bytes(table, values) for table in (matrix.data, matrix.indices))
+            sizes[matrix.name] += sum(_value_bytes(table, values) for table in matrix.parts)
         for table in tables:
             if table.heap is not None and not table.needs_library:
                 with located(table, self.row_group):
@@ -126,10 +126,13 @@ class Reading:
 
     def _read_matrix(self, matrix: SparseTable, pointers: Array) -> pa.Array:
         spans = range(int(pointers[0]), int(pointers[-1]))
-        values, indices = (
+        values, *parts = (
             _columns(_read_values(self.file, table, spans), table.leaves).popitem()[1].to_numpy()
-            for table in (matrix.data, matrix.indices)
+            for table in matrix.parts
         )
+        if matrix.indices is None:
+            return list_array(pa.array(values), np.diff(pointers))
+        (indices,) = parts
         if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < matrix.width:
             raise CorruptSourceError(
                 f"columns must lie in 0..{matrix.width - 1}, got {indices.min()} to {indices.max()}"

@@ -97,7 +97,7 @@ def _places(table: Table) -> tuple[object, ...]:
 def _row_bytes(member: Member, spare: float) -> float:
     """Bytes of one sample; an average where samples differ in length."""
     if isinstance(member, SparseTable):
-        stored = member.data.rows * (member.data.extent.row_bytes + member.indices.extent.row_bytes)
+        stored = member.data.rows * sum(part.extent.row_bytes for part in member.parts)
         return stored / max(member.rows, 1) + member.indptr.extent.row_bytes
     varied = sum(leaf.is_varied for leaf in member.leaves.values())
     return max(member.extent.row_bytes, 1) + varied * max(spare, _LEAST_VARIED)

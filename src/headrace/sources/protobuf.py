@@ -98,3 +98,40 @@ def to_signed(value: int) -> int:
         -1
     """
     return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def pack_varint(value: int) -> bytes:
+    r"""Encode one whole number of up to 64 bits, none below 0.
+
+    Example:
+        >>> pack_varint(150)
+        b'\x96\x01'
+    """
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def pack_varints(values: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    r"""Encode whole numbers, as a whole.
+
+    Returns:
+        Their bytes, one number behind the other, and how many bytes each has.
+
+    Example:
+        >>> data, lengths = pack_varints(np.array([1, 150]))
+        >>> data.tobytes(), lengths.tolist()
+        (b'\x01\x96\x01', [1, 2])
+    """
+    left = np.ascontiguousarray(values, np.int64).view(np.uint64)
+    lengths = np.ones(len(left), np.int64)
+    for place in range(1, 10):
+        lengths += left >= np.uint64(1 << 7 * place)
+    widest = int(lengths.max(initial=1))
+    parts = (left[:, None] >> (np.arange(widest, dtype=np.uint64) * np.uint64(7))).astype(np.uint8)
+    columns = np.arange(widest)
+    parts = (parts & np.uint8(0x7F)) | np.where(columns < lengths[:, None] - 1, np.uint8(0x80), np.uint8(0))
+    return parts[columns < lengths[:, None]], lengths
