@@ -36,6 +36,8 @@ CANARY_BATCH = 4096
 OTHERS_LIMIT = 0.15
 READ_BYTES = 8 << 20
 SAMPLING_SECONDS = 0.005
+FAMILY_SECONDS = 0.05
+SMALL_PROCESS = 50 << 20  # bytes; what watches over others takes less
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class MemoryWatch:
 
     def __enter__(self) -> MemoryWatch:
         Path("/proc/self/clear_refs").write_text("5")  # starts the kernel's peak anew
-        self._before = _status_bytes("VmRSS")
+        self._before = status_bytes("VmRSS")
         self._thread.start()
         return self
 
@@ -117,7 +119,7 @@ class MemoryWatch:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self.peak_total = _status_bytes("VmHWM")
+        self.peak_total = status_bytes("VmHWM")
         self.growth = self.peak_total - self._before
 
     def _sample(self) -> None:
@@ -128,11 +130,76 @@ class MemoryWatch:
                 file.seek(0)
 
 
-def _status_bytes(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
+class FamilyWatch:
+    """Follows the peak memory of this process and of each process below it, by the kernel's own count.
+
+    Use as a context manager. Peaks of this process begin anew when it opens; those of its children count from
+    their start, and what one takes in its last moments may be missed.
+    """
+
+    def __init__(self) -> None:
+        self.own_peak = 0
+        self._peaks: dict[int, int] = {}
+        self._cpu: dict[int, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> FamilyWatch:
+        Path("/proc/self/clear_refs").write_text("5")
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._look()
+        self.own_peak = status_bytes("VmHWM")
+
+    @property
+    def child_peaks(self) -> list[int]:
+        """Of each process below this one, the largest first; small ones, which only watch, are left out."""
+        return sorted((peak for peak in self._peaks.values() if peak > SMALL_PROCESS), reverse=True)
+
+    def cpu_seconds(self) -> float:
+        """CPU time of this process and of all below it, those included that have ended."""
+        self._look()
+        return time.process_time() + sum(tuple(self._cpu.values()))
+
+    def _sample(self) -> None:
+        while not self._stop.wait(FAMILY_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        for process in descendants(os.getpid()):
+            try:
+                peak = status_bytes("VmHWM", process)
+                fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            except (OSError, LookupError):  # it has just ended
+                continue
+            self._peaks[process] = max(self._peaks.get(process, 0), peak)
+            self._cpu[process] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def descendants(process: int) -> Iterator[int]:
+    """Yield the processes below one."""
+    for children in Path(f"/proc/{process}/task").glob("*/children"):
+        try:
+            found = children.read_text().split()
+        except OSError:  # the thread has just ended
+            continue
+        for child in map(int, found):
+            yield child
+            yield from descendants(child)
+
+
+def status_bytes(name: str, process: int | str = "self") -> int:
+    """What the kernel says of a process's memory, in bytes."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith(name + ":"):
             return int(line.split()[1]) * 1024
-    raise LookupError(f"/proc/self/status has no line {name!r}")
+    raise LookupError(f"/proc/{process}/status has no line {name!r}")
 
 
 class RowClock:
