@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Self, cast
 
 import pyarrow as pa
@@ -196,7 +196,7 @@ class WrittenManifest:
         )
 
 
-def read_manifest(folder: str) -> WrittenManifest | None:
+def read_manifest(folder: str | Path) -> WrittenManifest | None:
     """Read the manifest of a written data set; None where there is none.
 
     Args:

@@ -51,16 +51,16 @@ def partition_folder(values: Mapping[str, Any]) -> str:
         values: Arrow's scalars, or Python's values, by column, from the outermost folder inwards.
 
     Returns:
-        The folders with "/" between them; what file systems or URLs treat as special is percent-encoded.
+        The folders, each with "/" at its end; what file systems or URLs treat as special is percent-encoded.
 
     Raises:
         SchemaError: A name gets longer than file systems allow.
 
     Example:
         >>> partition_folder({"year": 2013, "place": "a/b", "day": None})
-        'year=2013/place=a%2Fb/day=__HIVE_DEFAULT_PARTITION__'
+        'year=2013/place=a%2Fb/day=__HIVE_DEFAULT_PARTITION__/'
     """
-    return "/".join(_folder(name, value) for name, value in values.items())
+    return "".join(f"{_folder(name, value)}/" for name, value in values.items())
 
 
 def partition_values(name: str, schema: pa.Schema, partition_by: Sequence[str]) -> dict[str, pa.Array]:

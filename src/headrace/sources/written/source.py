@@ -53,6 +53,7 @@ def restored(inner: Source, wrote: WrittenManifest) -> Source:
                 f"{_shown(expected)} that were written; restore the file, or write the data set again"
             )
     found = WrittenSource(inner, wrote)
+    assert found.constants is not None  # names that cannot be right are refused here
     is_same = inner.schema.names == wrote.schema.names and found.unchanged == frozenset(wrote.schema.names)
     return inner if is_same else found
 
@@ -98,7 +99,7 @@ class WrittenSource:
         return tuple(getattr(self.inner, "notes", ()))
 
     @cached_property
-    def _constants(self) -> tuple[dict[str, pa.Array], ...]:
+    def constants(self) -> tuple[dict[str, pa.Array], ...]:
         """What the folders of each file say, each as an array of one value."""
         names = self.wrote.partition_by
         return tuple(partition_values(file.name, self.schema, names) for file in self.wrote.files)
@@ -165,7 +166,7 @@ class WrittenSource:
         return self.inner.lacks(row_group, column, values)
 
     def _of_folders(self, column: str) -> Statistics:
-        groups = [self._constants[group.shard][column] for group in self.manifest]
+        groups = [self.constants[group.shard][column] for group in self.manifest]
         nulls = [
             group.rows if value.null_count else 0 for group, value in zip(self.manifest, groups, strict=True)
         ]
@@ -191,7 +192,7 @@ class WrittenSource:
         for name, array in arrays.items():
             if len(array) != count:
                 check_rows(len(array), row_group, name)
-        constants = self._constants[row_group.shard]
+        constants = self.constants[row_group.shard]
         repeated = {name: constants[name] for name in columns if name not in arrays}
         zeros = pa.array(np.zeros(count if repeated else 0, np.int64))
         arrays |= {name: value.take(zeros) for name, value in repeated.items()}
