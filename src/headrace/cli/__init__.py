@@ -1,4 +1,4 @@
-"""The command line: `headrace info`, `head`, `explain`, `cache` and `demo`.
+"""The command line: `headrace info`, `head`, `explain`, `run`, `cache` and `demo`.
 
 Results go to standard output, for people or, with `--json`, for machines. What goes wrong goes to
 standard error, in one sentence.
@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, 1 if the demo saw other samples than planned or a cache was not sound, 2 for an
-        error, 130 after Ctrl-C, 141 if whoever read the output went away.
+        error, 3 if a job wrote only a part of its output, 130 after Ctrl-C, 141 if whoever read the output
+        went away.
 
     Example:
         >>> main(["--version"])
@@ -47,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _discard_output()
         return PIPE_CLOSED
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "interrupted", INTERRUPTED)
     except Exception as error:
         if options is not None and options.traceback:
             traceback.print_exc()
@@ -66,7 +67,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="headrace", description="Look at data sets as a loader sees them.", allow_abbrev=False
+        prog="headrace",
+        description="Look at data sets as a loader sees them, and prepare them.",
+        allow_abbrev=False,
     )
     version = getattr(sys.modules["headrace"], "__version__", "")
     parser.add_argument("--version", action="version", version=f"headrace {version}")
@@ -98,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
         "--shuffle", action=argparse.BooleanOptionalAction, default=True, help="(default: --shuffle)"
     )
 
+    _add_run(commands)
+
     cache = commands.add_parser("cache", help=_CACHE, description=_CACHE, allow_abbrev=False)
     actions = cache.add_subparsers(title="actions", metavar="ACTION", required=True)
     for name, what in (
@@ -113,11 +118,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_run(commands: Any) -> None:
+    job = _command(commands, "run", "Perform the job that a file describes; run again, it continues.", _run)
+    job.add_argument("job", help='a TOML file; see "docs/jobs.md"')
+    job.add_argument("--dry-run", action="store_true", help="show what it would read and write, and how long")
+    job.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="say something else than the file, such as write.path=out; may be given several times",
+    )
+    job.add_argument("--update", action="store_true", help="write what changed, keep the rest")
+    job.add_argument("--no-resume", action="store_true", help="begin anew where a run was interrupted")
+    job.add_argument("--quiet", action="store_true", help="say only what goes wrong")
+
+
 def _command(commands: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=what, description=what, allow_abbrev=False
     )
-    command.add_argument("--json", action="store_true", help="print JSON, and nothing else")
+    command.add_argument("--json", action="store_true", help="print JSON, and nothing else beside it")
     command.add_argument("--traceback", action="store_true", help="show where an error came from")
     command.set_defaults(run=run)
     return command
@@ -147,6 +168,14 @@ def _explain(options: Any) -> int:
 
     epoch = Epoch(options.batch_size, options.world_size, options.shuffle, options.seed)
     return show_explanation(options.path, options.format, epoch, options.json)
+
+
+def _run(options: Any) -> int:
+    from headrace.cli.run import RunOptions, run_job
+
+    overrides = [*options.set, *(["write.update=true"] if options.update else [])]
+    settings = RunOptions(overrides, options.dry_run, not options.no_resume, options.quiet, options.json)
+    return run_job(options.job, settings)
 
 
 def _cache(options: Any) -> int:

@@ -22,7 +22,7 @@ from headrace.prepare.ragged import is_list
 
 # What a decoding thread keeps resident, as a multiple of its row group: pages, dictionaries, scratch
 # memory, and what the allocator holds on to between row groups; measured with zstd.
-_DECODING_FACTOR = 4
+DECODING_FACTOR = 4
 _PLAN_BYTES = 24  # a planned row: its row, its step, its slot
 _GOOD_SHARE = 0.1
 _STEPS_TRIED = 64
@@ -174,7 +174,7 @@ def _peak_memory(recipe: Recipe, plan: Plan, world: World, options: StreamOption
     room = room_ahead(window, int(counts.max(initial=0)), batch, options)
     # A quick consumer leaves one window open, a slow one as many samples as there is room for.
     open_rows = min((window + room) // 2, plan.count)
-    decoding = int(sizes.max(initial=0) * _share_read(recipe) * _DECODING_FACTOR) * max(options.threads, 1)
+    decoding = int(sizes.max(initial=0) * _share_read(recipe) * DECODING_FACTOR) * max(options.threads, 1)
     return open_rows * row_bytes + min(window, plan.count) * _PLAN_BYTES + decoding
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 
@@ -83,6 +83,11 @@ class Told:
 class Stages:
     """The stages of a job, in order, each told to a reporter.
 
+    Attributes:
+        reporter: Who is told.
+        all: Those that are over, and those that are under way.
+        part: Put behind the names of stages that begin here.
+
     Example:
         >>> stages = Stages(Told(lambda done, total: print(done, "of", total)))
         >>> with stages.stage("write", 2) as advance:
@@ -96,6 +101,18 @@ class Stages:
 
     reporter: Reporter = field(default_factory=Quiet)
     all: list[Stage] = field(default_factory=list[Stage])
+    part: str = ""
+
+    def of(self, part: str) -> Stages:
+        """Return the same stages for one part of the work, whose name comes behind theirs.
+
+        Example:
+            >>> stages = Stages()
+            >>> with stages.of("train").stage("write", 2):
+            ...     stages.all[0].name
+            'write train'
+        """
+        return replace(self, part=part)
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "shards") -> Generator[Advance]:
@@ -147,7 +164,7 @@ class Stages:
     @contextmanager
     def _open(self, name: str, total: int, unit: str) -> Generator[tuple[Stage, Callable[[], None]]]:
         """Begin a stage; yields it and what is called when it went on."""
-        stage = Stage(name, total, unit)
+        stage = Stage(f"{name} {self.part}".strip(), total, unit)
         self.all.append(stage)
         begun = time.perf_counter()
 

@@ -78,7 +78,7 @@ class Built:
         self.executor.close()
 
 
-def build(job: JobFile, stages: Stages) -> Built:
+def build(job: JobFile, stages: Stages, executor: Executor | None = None) -> Built:
     """Make every decision of a job, which reads what it must, on the job's executor.
 
     Work is done in this order: join, columns, select, dedup, split, fit, prepare, augment.
@@ -86,22 +86,28 @@ def build(job: JobFile, stages: Stages) -> Built:
     Args:
         job: What `read_job` returned.
         stages: Gets a stage for each step that reads.
+        executor: Where to work, instead of where the job says.
 
     Raises:
         HeadraceError: Something of the job cannot be done; the message names the line that asks for it.
     """
-    executor = make_executor(job.executor)
+    executor = executor or make_executor(job.executor)
     try:
-        return _build(job, stages, executor)
+        return decide(job, open_source(job), stages, executor)
     except BaseException:
         executor.close()
         raise
 
 
-def _build(job: JobFile, stages: Stages, executor: Executor) -> Built:
+def open_source(job: JobFile) -> Dataset:
+    """Open the samples of a job as they are; reads no more than footers."""
     with job.at("source"):
         ds = _open(job.source)
-        ds = ds if job.source.columns is None else ds.select(job.source.columns)
+        return ds if job.source.columns is None else ds.select(job.source.columns)
+
+
+def decide(job: JobFile, ds: Dataset, stages: Stages, executor: Executor) -> Built:
+    """Make a job's decisions over the samples of its source, or over some of them."""
     source = len(ds)
     ds = _join(job, ds, stages, executor)
     ds = _select(job, ds, stages, executor)
