@@ -31,7 +31,7 @@ format: $(STAMP) ## Format the code and mend what can be mended safely.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure streams, arrays, selections, indexes, components, duplicates, caches and augmentation at full size; takes half an hour.
+bench: $(STAMP) ## Measure streams, arrays, selections, indexes, components, duplicates, caches, augmentation and jobs at full size; takes an hour.
 	$(BIN)/python benchmarks/stream_parquet.py
 	$(BIN)/python benchmarks/arrays.py
 	$(BIN)/python benchmarks/indexes.py
@@ -42,6 +42,7 @@ bench: $(STAMP) ## Measure streams, arrays, selections, indexes, components, dup
 	$(BIN)/python benchmarks/cached.py
 	$(BIN)/python benchmarks/cached.py --images
 	$(BIN)/python benchmarks/augment_cpu.py
+	$(BIN)/python benchmarks/jobs.py
 
 bench-short: $(STAMP) ## Measure all on little data.
 	$(BIN)/python benchmarks/stream_parquet.py --short
@@ -54,6 +55,7 @@ bench-short: $(STAMP) ## Measure all on little data.
 	$(BIN)/python benchmarks/cached.py --short
 	$(BIN)/python benchmarks/cached.py --images --short
 	$(BIN)/python benchmarks/augment_cpu.py --short
+	$(BIN)/python benchmarks/jobs.py --short
 
 soak: $(STAMP) ## Run the tests marked slow.
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -1,8 +1,8 @@
-"""How fast an offline job runs on threads and on a cluster, in how much memory, beside what people write by hand.
+"""How fast an offline job runs on threads and on a cluster, in how much memory, beside others.
 
 The job is that of `prepare.py`: a pipeline is fitted to `criteo_like` with nulls, and what it prepares is
-written to Parquet. Each case runs in a process of its own, in turn; ratios are taken within a round, then their
-median. All of headrace's cases must write the same bytes.
+written to Parquet. Each case runs in a process of its own, in turn; ratios are taken within a round, then
+their median. All of headrace's cases must write the same bytes.
 
 Then the same job on two processes, on data and on ten times as much of it, to see what a process takes at
 most; and scans of up to 10,000 row groups of hardly any work, to see what a task costs.
@@ -22,8 +22,9 @@ from typing import Any
 
 from criteo_like import ROW_GROUPS_PER_SHARD, DataSettings, ensure_data
 from measure import format_table, run_child
-from prepare import add_nulls
 from stream_parquet import data_folder
+
+from prepare import add_nulls
 
 HERE = Path(__file__).parent
 # What each case needs beside headrace.

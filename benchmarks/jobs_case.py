@@ -1,8 +1,8 @@
 """Measure one way to run an offline job in this process and its workers, and print a line of JSON.
 
-`jobs.py` starts this program once for each case and round. The job is that of `prepare_case.py`: statistics of
-39 columns, filling, clipping, scaling and encoding by them, and Parquet with zstd. Clusters are started and
-their workers have loaded their libraries before the clock runs; that time is told apart.
+`jobs.py` starts this program once for each case and round. The job is that of `prepare_case.py`: statistics
+of 39 columns, filling, clipping, scaling and encoding by them, and Parquet with zstd. Clusters are started,
+and their workers have loaded their libraries, before the clock runs; that time is told apart.
 
 A case that runs in one thread gets libraries that are told so, as each of two workers does.
 """

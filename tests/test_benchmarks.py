@@ -136,3 +136,16 @@ def test_augmentation_is_measured(tmp_path: Path) -> None:
     assert {turn["case"] for turn in measured["turns"]} == {"limit", "headrace", "numpy_loader"}
     assert set(measured["parameters"]) == {"crop", "color"}
     assert "/per sample" in printed
+
+
+def test_jobs_are_measured(tmp_path: Path) -> None:
+    """The short form writes the same bytes on threads and on two processes."""
+    out = tmp_path / "out.json"
+    chosen = ["--cases", "threads_2", "dask_2", "--skip-memory", "--skip-scheduling"]
+    printed = measure(tmp_path, "jobs.py", "--data", tmp_path / "data", *chosen, "--json", out)
+
+    (measured,) = json.loads(out.read_text())["rounds"]
+    assert measured["threads_2"]["digest"] == measured["dask_2"]["digest"]
+    assert measured["dask_2"]["check"][0] == 60_000
+    assert len(measured["dask_2"]["worker_peaks"]) == 2
+    assert "Dask / Threads, 2 cores" in printed
