@@ -75,7 +75,7 @@ def partition(
     listed = ids[np.argsort(codes, kind="stable")]
     taken = np.flatnonzero(counts)
     rows = from_frame(values).to_pylist()
-    folders = tuple(f"{partition_folder(rows[number])}/" for number in taken.tolist())
+    folders = tuple(partition_folder(rows[number]) for number in taken.tolist())
     return Partitioned(Selection.of(listed, manifest.total), folders, tuple(counts[taken].tolist()))
 
 
