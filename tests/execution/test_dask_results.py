@@ -41,7 +41,9 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> hr.Dataset:
             "city": pl.Series(draw.choice(["Bern", "Zürich", "Chur"], ROWS)).set(
                 pl.Series(draw.random(ROWS) < 0.05), None
             ),
-            "text": [f"the same long story about a flight {number // 4} times told" for number in range(ROWS)],
+            "text": [
+                f"the same long story about a flight {number // 4} times told" for number in range(ROWS)
+            ],
             "tokens": [list(range(number % 5)) for number in range(ROWS)],
         }
     )

@@ -253,7 +253,7 @@ class _Run:
                     if len(failed) >= _FAILURES:
                         break
             except WorkerError as error:
-                failed.append(("a task", error))
+                failed.append(("the others", error))
             except OutputError as error:
                 raise OutputError(f"{error} ({len(files):,} of {self.shards:,} shards are kept)") from error
         if failed:

@@ -33,6 +33,10 @@ class Task:
     shards: tuple[ShardPlan, ...]
     keys: tuple[str, ...]
 
+    def __str__(self) -> str:
+        first, last = self.shards[0].name, self.shards[-1].name
+        return first if first == last else f"{first} to {last}"
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

@@ -96,7 +96,10 @@ def from_stored(stored: pa.RecordBatch, schema: pa.Schema, columns: Sequence[str
 def _from_tensors(values: list[Any], kind: pa.DataType) -> pa.Array:
     given, dtype = cast("Any", kind), dtype_of(kind)
     size = given.storage_type.list_size
-    null, empty = np.array([value is None for value in values], np.bool_), np.zeros((len(values), size), np.bool_)
+    null, empty = (
+        np.array([value is None for value in values], np.bool_),
+        np.zeros((len(values), size), np.bool_),
+    )
     pieces: list[Any] = []
     for row, value in enumerate(values):
         if isinstance(value, list):  # some of its numbers are null

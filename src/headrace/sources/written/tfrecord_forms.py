@@ -16,7 +16,6 @@ the others are numbers, and an int64 for each byte where the others are bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -25,7 +24,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from headrace.batch import list_array
 from headrace.sources.protobuf import pack_varints
 from headrace.sources.tf_example import BYTES_LIST, FLOAT_LIST, INT_LIST
 from headrace.sources.tfrecord import TfRecordOptions
@@ -128,7 +126,9 @@ def _features(array: pa.Array, name: str) -> list[pa.Array]:
     holds, null = np.zeros(len(array), np.bool_), None
     if form.shape == "packed":
         null = is_null(to_plain(array))
-        feature = write_feature(name, BYTES_LIST, with_nulls(pa.array(pack(array, name), pa.large_binary()), null))
+        feature = write_feature(
+            name, BYTES_LIST, with_nulls(pa.array(pack(array, name), pa.large_binary()), null)
+        )
         return [feature]
     if form.shape == "tensor":
         values, null, empty = to_rows(array)

@@ -19,7 +19,6 @@ from headrace.sources.written.numbers import (
     from_numbers,
     from_rows,
     from_runs,
-    places_of,
     to_runs,
     with_nulls,
 )
@@ -83,7 +82,9 @@ class _Column:
         if pa.types.is_null(plain_type(self.kind)):
             return from_plain(pa.nulls(self.rows), self.kind)
         if form.shape == "packed":
-            values = unpack((value.as_buffer() for value in self._bytes(self.is_usual)), plain_type(self.kind))
+            values = unpack(
+                (value.as_buffer() for value in self._bytes(self.is_usual)), plain_type(self.kind)
+            )
             places = pa.array(np.cumsum(self.is_usual) - 1, mask=~self.is_usual)
             return from_plain(values.take(places), self.kind)
         array = {"one": self._single, "list": self._lists, "tensor": self._tensors}[form.shape]()
@@ -110,7 +111,9 @@ class _Column:
     def _lists(self) -> pa.Array:
         """Lists, in plain form; those that hold nulls are null."""
         item, dtype = cast("Any", plain_type(self.kind)).value_type, self.form.dtype
-        missing = self.null | (self.feature.kinds == (INT_LIST if self.form.kind == BYTES_LIST else BYTES_LIST))
+        missing = self.null | (
+            self.feature.kinds == (INT_LIST if self.form.kind == BYTES_LIST else BYTES_LIST)
+        )
         lengths = np.zeros(self.rows, np.int64)
         if dtype is None:
             loose = self.feature.loose
