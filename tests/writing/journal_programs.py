@@ -29,10 +29,9 @@ from pathlib import Path
 from journal_jobs import FIRST, SECOND, Job, content_of, publish, run, stage, tree, write_shard
 
 from headrace.errors import OutputError
-from headrace.sources.written.manifest import NAME, UNFINISHED
+from headrace.sources.written.manifest import NAME, UNFINISHED, read_manifest
 from headrace.writing.disk import as_output_error
 from headrace.writing.journal import Journal
-from headrace.writing.manifests import read_manifest
 
 OPERATIONS = ("replace", "unlink", "fsync", "mkdir", "rmdir", "open")
 ENDED, KILLED = 9, -signal.SIGKILL
@@ -104,7 +103,7 @@ def check_visible(out: Path, clean: dict[str, Path]) -> None:
     """Whatever has a manifest is one whole output, the old one or the new one."""
     if not (out / NAME).exists():
         return
-    manifest = read_manifest(out)
+    manifest = read_manifest(os.fspath(out))
     job = next(job for job in (FIRST, SECOND) if job.identity == manifest.identity)
     for name, key in job.keys.items():
         assert (out / name).read_bytes() == content_of(key), name

@@ -25,7 +25,6 @@ from journal_jobs import (
 import headrace as hr
 from headrace.sources.written.manifest import NAME, WrittenFile, WrittenManifest
 from headrace.writing.journal import Journal
-from headrace.writing.manifests import manifest_bytes
 
 
 @pytest.fixture
@@ -238,7 +237,7 @@ def test_manifest_that_names_files_elsewhere(out: Path, tmp_path: Path) -> None:
     names = ("../precious", "part-00000.parquet")
     files = tuple(WrittenFile(name, (1,), 4, "", name) for name in names)
     manifest = WrittenManifest("parquet", SCHEMA, files, identity={"a": "b"})
-    (out / NAME).write_bytes(manifest_bytes(manifest))
+    (out / NAME).write_bytes(manifest.to_bytes())
     with pytest.raises(hr.CorruptSourceError, match=r"'\.\./precious'"):
         run(out, SECOND, update=True)
 

@@ -18,11 +18,10 @@ from typing import Any
 
 from headrace.errors import ClosedError, OutputError, StateError
 from headrace.fingerprint import digest
-from headrace.sources.written.manifest import NAME, UNFINISHED, WrittenFile, WrittenManifest
+from headrace.sources.written.manifest import NAME, UNFINISHED, WrittenFile, WrittenManifest, read_manifest
 from headrace.writing import publishing
 from headrace.writing.disk import ASIDE, output_errors, sync_folder, write_file
 from headrace.writing.locking import OutputLock
-from headrace.writing.manifests import read_manifest
 from headrace.writing.records import read_sealed, seal
 from headrace.writing.staging import Staging, has_size
 
@@ -79,7 +78,7 @@ class Journal:
         with output_errors(folder):
             _make(folder)
             if resume and not (folder / UNFINISHED).exists():
-                found = read_manifest(folder)
+                found = read_manifest(os.fspath(folder))
                 if (
                     found is not None
                     and dict(found.identity) == dict(identity)
@@ -100,7 +99,7 @@ class Journal:
     ) -> Journal:
         if publishing.resume(folder):
             _clear(folder)
-        found, job = read_manifest(folder), _read_job(folder, resume=resume)
+        found, job = read_manifest(os.fspath(folder)), _read_job(folder, resume=resume)
         previous: dict[str, WrittenFile] = {}
         if found is None and job is None:
             _check_empty(folder)

@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from headrace.errors import CorruptSourceError, OutputError, StateError
-from headrace.sources.written.manifest import NAME, UNFINISHED, WrittenManifest
+from headrace.errors import OutputError, StateError
+from headrace.sources.written.manifest import NAME, UNFINISHED, WrittenManifest, read_manifest
 from headrace.writing.disk import (
     aside_of,
     make_folders,
@@ -31,7 +31,6 @@ from headrace.writing.disk import (
     sync_folders_of,
     write_file,
 )
-from headrace.writing.manifests import manifest_bytes, read_manifest
 from headrace.writing.records import read_sealed, seal
 from headrace.writing.staging import has_size
 
@@ -68,8 +67,8 @@ def plan(
         OutputError: Something lacks, or lies in the way.
         OSError: The list cannot be written.
     """
-    before = read_manifest(folder)
-    old = names_of(folder, before) if before is not None else []
+    before = read_manifest(os.fspath(folder))
+    old = _names_of(before) if before is not None else []
     for file in manifest.files:
         place = folder / kept[file.name] if file.name in kept else staging / file.name
         if not has_size(place, file.nbytes):
@@ -88,7 +87,7 @@ def plan(
         sync_file(staging / name)
     stays = [new_name for new_name, old_name in kept.items() if new_name == old_name]
     moved = _copy_repeated(folder, staging, kept, stays)
-    write_file(staging / NAME, manifest_bytes(manifest))
+    write_file(staging / NAME, manifest.to_bytes())
     sync_folders_of(staging, new)
     placed = tuple(name for name in new if name not in set(stays))
     _save(folder, Moves(staging.name, placed, tuple(moved.items()), tuple(old), tuple(stays)))
@@ -122,23 +121,11 @@ def forget(folder: Path) -> None:
     (folder / UNFINISHED / _LIST).unlink(missing_ok=True)
 
 
-def names_of(folder: Path, manifest: WrittenManifest) -> list[str]:
-    """Return the names of all files of a complete output, apart from the manifest.
-
-    Raises:
-        CorruptSourceError: One of them would lie outside of the folder, or in `_unfinished`.
-    """
+def _names_of(manifest: WrittenManifest) -> list[str]:
+    """Return the names of all files of an output, apart from the manifest."""
     # A pipeline's long arrays lie beside it.
-    names = [*(file.name for file in manifest.files), *manifest.artifacts]
-    names += [f"{name}.arrow" for name in manifest.artifacts]
-    for name in names:
-        parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or ".." in parts or parts[0] in (NAME, UNFINISHED):
-            raise CorruptSourceError(
-                f"{folder / NAME}: names must lie below its folder, got {name!r}; the manifest was changed "
-                "by hand, so name another folder to write to"
-            )
-    return names
+    arrays = [f"{name}.arrow" for name in manifest.artifacts]
+    return [*(file.name for file in manifest.files), *manifest.artifacts, *arrays]
 
 
 def _copy_repeated(

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from headrace.sources.written.manifest import WrittenFile
-
 
 def seal(content: Mapping[str, Any]) -> bytes:
     """Return plain values as JSON beside their digest.
@@ -43,33 +41,6 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
     try:
         return unseal(path.read_bytes())
     except FileNotFoundError:
-        return None
-
-
-def describe(file: WrittenFile) -> dict[str, Any]:
-    """Return a shard's record as plain values."""
-    return {
-        "name": file.name,
-        "rows": [int(count) for count in file.rows],
-        "nbytes": file.nbytes,
-        "hash": file.hash,
-        "key": file.key,
-        "null_counts": {name: int(count) for name, count in file.null_counts.items()},
-    }
-
-
-def restore(content: Mapping[str, Any]) -> WrittenFile | None:
-    """Make a shard's record of plain values; None if they are of another version."""
-    try:
-        return WrittenFile(
-            name=str(content["name"]),
-            rows=tuple(int(count) for count in content["rows"]),
-            nbytes=int(content["nbytes"]),
-            hash=str(content["hash"]),
-            key=str(content["key"]),
-            null_counts={str(name): int(count) for name, count in content["null_counts"].items()},
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from headrace.hashing.files import digest_file
 from headrace.sources.written.manifest import WrittenFile
 from headrace.writing.disk import aside_of, make_folders, sync_file, sync_folder, write_file
-from headrace.writing.records import describe, read_sealed, restore, seal
+from headrace.writing.records import read_sealed, seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Staging:
         file = WrittenFile(name, tuple(int(count) for count in rows), nbytes, hashed, key, counts)
         os.replace(aside, self.folder / name)
         # This flushes the folder, and so the shard's name too.
-        write_file(self._record_of(name), seal(describe(file)))
+        write_file(self._record_of(name), seal(file.to_json()))
         return file
 
     def record(self, name: str, key: str) -> WrittenFile | None:
@@ -85,9 +85,9 @@ class Staging:
             OSError: The folder cannot be read.
         """
         content = read_sealed(self._record_of(name))
-        file = None if content is None else restore(content)
-        if file is None or (file.name, file.key) != (name, key):
+        if content is None or (content.get("name"), content.get("key")) != (name, key):
             return None
+        file = WrittenFile.from_json(content)
         return file if has_size(self.folder / name, file.nbytes) else None
 
     def keep_part(self, name: str, aside: Path) -> None:
