@@ -182,6 +182,11 @@ def test_shards_of_several_schemas(tmp_path: Path) -> None:
         hr.ArrowOptions(on_schema_change="maybe")  # type: ignore[arg-type]
 
 
+TENSORS = pa.ExtensionArray.from_storage(
+    pa.fixed_shape_tensor(pa.int8(), (1, 2)), pa.array([[1, 2]], pa.list_(pa.int8(), 2))
+)
+
+
 @pytest.mark.parametrize(
     ("column", "name"),
     [
@@ -190,6 +195,7 @@ def test_shards_of_several_schemas(tmp_path: Path) -> None:
         (pa.RunEndEncodedArray.from_arrays(pa.array([1], pa.int32()), pa.array([5])), "run_end"),
         (pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([5])]), "union"),
         (pa.DictionaryArray.from_arrays(pa.array([0]), pa.array([[1]])), "dictionary of list"),
+        (pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), TENSORS), "tensors within"),
     ],
 )
 def test_types_that_are_refused(tmp_path: Path, column: Any, name: str) -> None:

@@ -120,7 +120,7 @@ class ArrowReader:
         if layout.dictionary is None:
             parts = [self._build(name, block, part, content, places) for part in layout.parts]
         if length == 0:
-            return pa.array([], layout.stored)
+            return pa.nulls(0, layout.stored)
         if layout.dictionary is None:
             return pa.Array.from_buffers(layout.stored, length, buffers or [None], -1, 0, parts)
         values = self._dictionary(name, block, layout.dictionary, layout.parts[0])

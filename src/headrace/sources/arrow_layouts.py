@@ -97,6 +97,8 @@ def dictionary_ids(layouts: Iterable[Layout]) -> set[int]:
 def _layout(field: pa.Field, table: FlatTable, depth: int) -> Layout:
     kind, delivered = field.type, None
     _ = field.name  # decoded when it is asked for, and an error here if it is no text
+    if isinstance(kind, pa.FixedShapeTensorType) and depth:
+        raise SchemaError("tensors within other types cannot be read; write the column as its storage type")
     if isinstance(kind, pa.FixedShapeTensorType):
         kind, delivered = kind.storage_type, kind
     elif isinstance(kind, pa.BaseExtensionType) or _EXTENSION in (field.metadata or {}):

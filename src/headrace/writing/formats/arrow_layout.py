@@ -42,7 +42,7 @@ class ArrowLayout:
             return self._with_dictionary(path, array)
         if _types.is_nested(kind):
             return self._settle_nested(path, array)
-        return _copied(array) if array.null_count or array.offset or _types.is_boolean(kind) else array
+        return _copied(array)
 
     def _settle_nested(self, path: str, array: Any) -> pa.Array:
         kind = array.type
@@ -101,8 +101,10 @@ class ArrowLayout:
 
 
 def _copied(array: Any) -> Any:
-    """Copy values into memory of their own, with zeros under nulls."""
-    return array.take(pa.array(np.arange(len(array))))
+    """Copy values into memory that holds nothing else, with zeros under nulls."""
+    if array.null_count:
+        return array.take(pa.array(np.arange(len(array))))
+    return pa.concat_arrays([array.slice(0, 0), array])
 
 
 def _places(values: pa.Array, known: pa.Array) -> Any:

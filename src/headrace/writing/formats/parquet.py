@@ -109,13 +109,14 @@ def _leaves(path: str, array: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(kind, pa.BaseExtensionType):
         yield from _leaves(path, array.storage)
     elif _types.is_struct(kind):
-        for place, field in enumerate(kind):
-            yield from _leaves(f"{path}.{field.name}", array.field(place))
+        for field, part in zip(kind, array.flatten(), strict=True):
+            yield from _leaves(f"{path}.{field.name}", part)
     elif _types.is_map(kind):
-        yield from _leaves(f"{path}.key_value.key", array.keys)
-        yield from _leaves(f"{path}.key_value.value", array.items)
+        entries: Any = array.cast(pa.list_(kind.field(0))).flatten()
+        for name, part in zip(("key", "value"), entries.flatten(), strict=True):
+            yield from _leaves(f"{path}.key_value.{name}", part)
     elif _types.is_nested(kind):
-        yield from _leaves(f"{path}.list.element", array.values)
+        yield from _leaves(f"{path}.list.element", array.flatten())
     else:
         yield path, array
 
