@@ -68,6 +68,10 @@ ELEMENTWISE: dict[str, Any] = {
     "selectors": (cs.numeric() - cs.by_name("a")).cast(pl.Float32),
     "selector with a name": cs.starts_with("a").name.prefix("p_"),
     "first column": pl.first() * 2,
+    "SQL arithmetic": pl.sql_expr("a * 2 / (b + 1) % 3 - a // 2 AS z"),
+    "SQL functions": pl.sql_expr("ROUND(SIN(b) + POW(a, 2), 1) AS z"),
+    "SQL conditions": pl.sql_expr("a IN (1, 2) AND s NOT IN ('x1') OR b BETWEEN 0 AND 1 AS z"),
+    "SQL case": pl.sql_expr("CASE WHEN a > 1 THEN COALESCE(b, 0) * 2 ELSE NULLIF(a, 1) END AS z"),
 }
 MANY_ROWS: dict[str, tuple[Any, str]] = {
     "mean": (A - A.mean(), "mean"),
@@ -119,6 +123,9 @@ MANY_ROWS: dict[str, tuple[Any, str]] = {
     "all": (pl.all().max(), "max"),
     "regex": (pl.col("^a$").shift(), "shift"),
     "guessed format": (S.str.to_date(), "strptime"),
+    "SQL aggregate": (pl.sql_expr("a * MAX(b)"), "max"),
+    "SQL aggregate in a product": (pl.sql_expr("a / AVG(a)"), "mean"),
+    "SQL window": (pl.sql_expr("a * 2 + RANK() OVER (ORDER BY a)"), "count"),
 }
 
 

@@ -15,6 +15,7 @@ from headrace.fingerprint import digest
 from headrace.fitting.pipeline import Pipeline
 from headrace.prepare.chain import Chain
 from headrace.prepare.step import PrepareStep
+from headrace.sources.written.manifest import read_manifest
 
 if TYPE_CHECKING:
     from headrace.jobs.model import JobFile
@@ -64,8 +65,8 @@ def _pipeline(
         if fit.artifact is not None:
             return Pipeline.load(fit.artifact), False
         pipe = Pipeline(steps, dtype=fit.dtype)
-        if fit.values == "frozen" and (found := _find_saved(job)) is not None:
-            return _load_frozen(found, pipe), False
+        if fit.values == "frozen" and (frozen := _load_frozen(job, pipe)) is not None:
+            return frozen, False
     learned_from = parts[job.fitted_part or ""]
     with job.at("prepare"), stages.follow("fit", len(learned_from)) as progress:
         pipe.fit(
@@ -79,26 +80,23 @@ def _pipeline(
     return pipe, fit.values == "refit"
 
 
-def _find_saved(job: JobFile) -> str | None:
-    """Find the pipeline that lies beside a complete output of this job; None before the first run."""
-    for part in job.parts or ("",):
-        folder = os.path.join(job.write.path, part)
-        if os.path.exists(os.path.join(folder, "_headrace.json")):
-            return os.path.join(folder, "_pipeline-0.json")
-    return None
-
-
-def _load_frozen(path: str, wanted: Pipeline) -> Pipeline:
-    """Load what earlier output was made with.
+def _load_frozen(job: JobFile, wanted: Pipeline) -> Pipeline | None:
+    """Load what the job's complete output was made with; None before the first run.
 
     Raises:
         StateError: It was made by other steps than the job has now.
     """
-    pipe = Pipeline.load(path)
-    if _settings(pipe) != _settings(wanted):
+    folders = [os.path.join(job.write.path, part) for part in job.parts or ("",)]
+    found = [(folder, manifest) for folder in folders if (manifest := read_manifest(folder)) is not None]
+    if not found:
+        return None
+    folder, manifest = found[0]
+    saved = [name for name in manifest.artifacts if name.endswith(".json")]
+    pipe = Pipeline.load(os.path.join(folder, saved[0])) if saved else None
+    if pipe is None or _settings(pipe) != _settings(wanted):
         raise StateError(
-            f'values = "frozen" keeps what {path} has learned, but `prepare` has other steps or parameters '
-            'than it was made with; use values = "refit", or write to another folder'
+            f'values = "frozen" keeps what {folder} was made with, but `prepare` now has other steps or '
+            'parameters; use values = "refit", or write to another folder'
         )
     return pipe
 

@@ -144,6 +144,10 @@ class PrepareStep:
         """Return the fitted step as it is applied to the very samples that it was fitted to."""
         return self
 
+    def for_others(self) -> Self:
+        """Return the fitted step as it is applied to all other samples; undoes `for_training`."""
+        return self
+
     # What follows from it
 
     @property

@@ -15,20 +15,21 @@ if TYPE_CHECKING:
 
 
 def save_artifacts(recipe: Recipe, staging: Staging) -> list[str]:
-    """Save each fitted pipeline in the staging folder; `hr.Pipeline.load` reads them.
+    """Save each fitted pipeline in the staging folder, as it serves new samples, for `hr.Pipeline.load`.
 
     Pipelines that call a user's function without a name cannot be saved, and are left out.
 
     Returns:
         The files' names, in the order of the recipe; those of pipelines end in `.json`.
     """
-    fitted = [step for step in recipe.steps if isinstance(step, Chain) and step.columns]
+    fitted = [step for step in recipe.steps if isinstance(step, Chain)]
     names: list[str] = []
     for number, chain in enumerate(fitted):
         path = staging.folder / f"_pipeline-{number}.json"
         try:
             # Without the time of the fit, so that equal jobs write equal files.
-            save(path, Artifact(chain.steps, chain.dtype, _schema(chain), {}))
+            steps = tuple(step.for_others() for step in chain.steps)
+            save(path, Artifact(steps, chain.dtype, _schema(chain), {}))
         except OptionError:
             continue
         except SourceError as error:

@@ -159,6 +159,11 @@ class TargetEncoder(PrepareStep):
             )
         return self.with_learned({"out_of_fold_": True})
 
+    def for_others(self) -> Self:
+        """Return the fitted step that encodes each sample by all samples of the fit."""
+        learned = {name: value for name, value in self.learned.items() if name != "out_of_fold_"}
+        return self.unlearned().with_learned(learned)
+
     @property
     def needs_ids(self) -> bool:
         """Folds are dealt by the samples' ids."""
