@@ -101,7 +101,7 @@ def build(job: JobFile, stages: Stages, executor: Executor | None = None) -> Bui
 
 def open_source(job: JobFile) -> Dataset:
     """Open the samples of a job as they are; reads no more than footers."""
-    with job.at("source"):
+    with job.at("source", "path"):
         ds = _open(job.source)
         return ds if job.source.columns is None else ds.select(job.source.columns)
 

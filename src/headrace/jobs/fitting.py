@@ -61,10 +61,11 @@ def _pipeline(
 ) -> tuple[Pipeline, bool]:
     """Return the fitted pipeline, and whether it learned from samples of this run."""
     fit = job.fit
-    with job.at("fit"):
-        if fit.artifact is not None:
+    if fit.artifact is not None:
+        with job.at("fit", "artifact"):
             return Pipeline.load(fit.artifact), False
-        pipe = Pipeline(steps, dtype=fit.dtype)
+    pipe = Pipeline(steps, dtype=fit.dtype)
+    with job.at("fit", "values"):
         if fit.values == "frozen" and (frozen := _load_frozen(job, pipe)) is not None:
             return frozen, False
     learned_from = parts[job.fitted_part or ""]
@@ -95,8 +96,8 @@ def _load_frozen(job: JobFile, wanted: Pipeline) -> Pipeline | None:
     pipe = Pipeline.load(os.path.join(folder, saved[0])) if saved else None
     if pipe is None or _settings(pipe) != _settings(wanted):
         raise StateError(
-            f'values = "frozen" keeps what {folder} was made with, but `prepare` now has other steps or '
-            'parameters; use values = "refit", or write to another folder'
+            f'"frozen" keeps what {folder} was made with, but `prepare` now has other steps or '
+            'parameters; use "refit", or write to another folder'
         )
     return pipe
 
