@@ -225,12 +225,14 @@ def read_extent(file: ShardBytes, extent: Extent, begin: int, end: int) -> Bytes
     """
     width = extent.row_bytes
     out = np.empty((end - begin) * width, np.uint8)
+    if not len(out):
+        return out
     match extent.layout:
         case Contiguous(offset):
             file.fill(out, offset + begin * width)
         case Compact(values):
             out[:] = values[begin * width : end * width]
-        case Chunked() as layout if end > begin:
+        case Chunked() as layout:
             _read_chunks(file, extent, layout, range(begin, end), out)
         case _:
             _fill_all(out, extent.fill)

@@ -132,7 +132,7 @@ def _features(array: pa.Array, name: str) -> list[pa.Array]:
         return [feature]
     if form.shape == "tensor":
         values, null, empty = to_rows(array)
-        holds = holds if empty is None else empty.any(axis=1)
+        holds = holds if empty is None else np.asarray(empty.any(axis=1))
         feature = write_feature(name, form.kind, _cells(values, null | holds))
     elif form.shape == "list":
         feature, holds = _write_lists(to_plain(array), form, name)
