@@ -51,6 +51,16 @@ def test_cache() -> None:
     assert "the same batches, byte for byte" in output
 
 
+def test_write() -> None:
+    """A job that was interrupted writes the same bytes, and an update writes the new shard alone."""
+    output = run(ROOT / "examples" / "write.py").stdout
+
+    assert "nobody takes the unfinished output for data" in output
+    assert "continued: 2 shards were there, 4 are new" in output
+    assert "the same bytes as without an interruption: True" in output
+    assert "6 shards are kept, 1 is new, 188,971 samples" in output
+
+
 def test_train_fashion() -> None:
     """A network learns from images changed at random; an interruption leaves no trace in its weights."""
     output = run(ROOT / "examples" / "train_fashion.py")
