@@ -125,9 +125,9 @@ def cluster(count: int, worker_memory: str) -> Iterator[Any]:
     """Start processes whose libraries are loaded; yields the client."""
     from distributed import Client, LocalCluster
 
-    settings: dict[str, Any] = {"dashboard_address": ":0", "env": ONE_THREAD}
+    settings: dict[str, Any] = {"n_workers": count, "dashboard_address": ":0", "env": ONE_THREAD}
     with (
-        LocalCluster(count, threads_per_worker=1, memory_limit=worker_memory, **settings) as workers,
+        LocalCluster(threads_per_worker=1, memory_limit=worker_memory, **settings) as workers,
         Client(workers) as client,
     ):
         client.run(load_libraries)
