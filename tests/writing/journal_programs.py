@@ -2,9 +2,10 @@
 
 python journal_programs.py hold OUT [fork]: begin a job, print who holds its lock, and wait for a line; with
     "fork" there is a child that outlives this process.
-python journal_programs.py steps FOLDER SCENARIO: end a job at its first operation on files, at its second and
-    so on, each in a folder of its own, run it again, and print at how many it was ended.
-python journal_programs.py refused FOLDER SCENARIO: the same with a disk that is full from that operation on.
+python journal_programs.py steps FOLDER SCENARIO,...: end a job at its first operation on files, at its second
+    and so on, each in a folder of its own, run it again, and print how many were ended and how many were not.
+python journal_programs.py refused FOLDER SCENARIO STRIDE: the same with a disk that is full from that
+    operation on, at each STRIDE-th of them.
 python journal_programs.py again FOLDER SEED ROUNDS: end jobs at random operations until they are through.
 python journal_programs.py killed FOLDER SEED ROUNDS: kill jobs of three processes at random moments, or
     only the one that leads them, and run them again until they are through; print how many were killed.
@@ -81,7 +82,7 @@ def wait(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def stop_at(number: int, stop: Callable[[], None]) -> None:
+def stop_at(number: int, stop: Callable[[], object]) -> None:
     """From now on count this process's operations on files, and stop it before the one of that number."""
     count = 0
 
@@ -123,53 +124,47 @@ def output_of(job: Job, clean: dict[str, Path]) -> dict[str, bytes | None]:
     return tree(clean["first" if job is FIRST else "second"])
 
 
-def steps(folder: str, scenario: str) -> None:
-    clean = clean_outputs(Path(folder))
+def steps(folder: str, scenarios: str) -> None:
+    for scenario in scenarios.split(","):
+        print(*_try_steps(Path(folder) / scenario, scenario, lambda out: os._exit(ENDED), 1))
+
+
+def refused(folder: str, scenario: str, stride: str) -> None:
+    print(*_try_steps(Path(folder), scenario, _fill, int(stride)))
+
+
+def _fill(out: Path) -> None:
+    del out
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _try_steps(folder: Path, scenario: str, stop: Callable[[Path], None], stride: int) -> list[int]:
+    """Stop jobs at their operations, and return how many were stopped and how many not."""
+    clean = clean_outputs(folder)
     before, work, job = _scenarios()[scenario]
-    number, code = 0, ENDED
-    while code == ENDED:
-        number += 1
-        out = Path(folder) / str(number)
+    number, codes = 1, [ENDED]
+    while codes[-1] == ENDED:
+        out = folder / str(number)
         before(out)
-        code = wait(
-            fork(lambda out=out, number=number: (stop_at(number, lambda: os._exit(ENDED)), work(out)))
-        )
-        assert code in (0, ENDED)
+        codes.append(wait(fork(lambda out=out, number=number: _end(out, work, number, stop))))
+        assert codes[-1] in (0, ENDED)
         check_visible(out, clean)
         work(out)
         assert tree(out) == output_of(job, clean), number
         shutil.rmtree(out)
-    print(number)
+        number += stride
+    return [codes.count(ENDED) - 1, codes.count(0)]
 
 
-def refused(folder: str, scenario: str) -> None:
-    def full() -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def try_it(out: Path, number: int) -> None:
-        stop_at(number, full)
-        try:
-            work(out)
-        except OSError as error:
-            told = error if isinstance(error, OutputError) else as_output_error(error, out)
-            assert told is not None
-            assert str(told).startswith(f"{out}: the disk is full; free space and run again: "), told
-            os._exit(ENDED)
-
-    clean = clean_outputs(Path(folder))
-    before, work, job = _scenarios()[scenario]
-    number, code = 0, ENDED
-    while code == ENDED:
-        number += 1
-        out = Path(folder) / str(number)
-        before(out)
-        code = wait(fork(lambda out=out, number=number: try_it(out, number)))
-        assert code in (0, ENDED)
-        check_visible(out, clean)
+def _end(out: Path, work: Callable[[Path], object], number: int, stop: Callable[[Path], None]) -> None:
+    stop_at(number, lambda: stop(out))
+    try:
         work(out)
-        assert tree(out) == output_of(job, clean), number
-        shutil.rmtree(out)
-    print(number)
+    except OSError as error:
+        told = error if isinstance(error, OutputError) else as_output_error(error, out)
+        assert told is not None
+        assert str(told).startswith(f"{out}: the disk is full; free space and run again: "), told
+        os._exit(ENDED)
 
 
 def again(folder: str, seed: str, rounds: str) -> None:

@@ -212,6 +212,7 @@ def _begin(folder: Path, identity: dict[str, str], job: dict[str, Any] | None) -
     with suppress(FileExistsError):
         staging.mkdir()
     sync_folder(unfinished)
+    sync_folder(folder)
     if job is None:
         write_file(unfinished / _JOB, seal({"version": _VERSION, "staging": name, "identity": identity}))
     _sweep(unfinished, name)
