@@ -71,7 +71,9 @@ def _listed(draw: st.DrawFn, values: st.SearchStrategy[Any], length: int) -> lis
 def _whole(draw: st.DrawFn, length: int) -> pa.Array:
     kind = draw(st.sampled_from(WHOLE))
     low = 0 if pa.types.is_unsigned_integer(kind) else -(2 ** (kind.bit_width - 1))
-    values = st.integers(low, low + 2**kind.bit_width - 1) | st.sampled_from([low, low + 2**kind.bit_width - 1, 1])
+    values = st.integers(low, low + 2**kind.bit_width - 1) | st.sampled_from(
+        [low, low + 2**kind.bit_width - 1, 1]
+    )
     return _masked(draw, pa.array(_listed(draw, values, length), kind))
 
 

@@ -1,17 +1,18 @@
 """Programs whose jobs are stopped on purpose.
 
-python journal_programs.py hold OUT [fork]: begin a job, print who holds its lock, and wait for a line; with
-    "fork" there is a child that outlives this process.
-python journal_programs.py steps FOLDER SCENARIO,...: end a job at its first operation on files, at its second
-    and so on, each in a folder of its own, run it again, and print how many were ended and how many were not.
-python journal_programs.py refused FOLDER SCENARIO STRIDE: the same with a disk that is full from that
-    operation on, at each STRIDE-th of them.
-python journal_programs.py again FOLDER SEED ROUNDS: end jobs at random operations until they are through.
-python journal_programs.py killed FOLDER SEED ROUNDS: kill jobs of three processes at random moments, or
-    only the one that leads them, and run them again until they are through; print how many were killed.
-python journal_programs.py limited OUT: write a shard that is larger than files may be, and print the error.
+python journal_programs.py hold OUT: begin a job, print who holds its lock, this process and a child that
+    outlives it, and let go of the lock and take it again, by turns, for each line that comes.
+python journal_programs.py serve: do what each line says, and print what came of it:
+    steps FOLDER SCENARIO: end a job at its first operation on files, at its second and so on, each in its own
+        folder, and run it again; how many were ended, and how many were not.
+    refused FOLDER SCENARIO STRIDE: the same with a disk that is full from that operation on, at each
+        STRIDE-th of them.
+    again FOLDER SEED ROUNDS: end jobs at random operations until they are through; how many ended.
+    killed FOLDER SEED ROUNDS: kill jobs of three processes at random moments, or only their leader, and
+        run them again until they are through; how many were killed.
+    limited OUT: write a shard that is larger than files may be; the error.
 
-No program waits for the disk: what a process has written outlives it, however it ends.
+These do not wait for the disk: what a process has written outlives it, however it ends.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from journal_jobs import FIRST, SECOND, Job, content_of, publish, run, stage, tree, write_shard
 
-from headrace.errors import OutputError
-from headrace.sources.written.manifest import NAME, UNFINISHED, read_manifest
+from headrace.errors import OutputError, UnfinishedError
+from headrace.sources.written.manifest import NAME, UNFINISHED, check_finished, read_manifest
 from headrace.writing.disk import as_output_error
 from headrace.writing.journal import Journal
 
@@ -52,16 +54,16 @@ def _scenarios() -> dict[str, tuple[Callable[[Path], object], Callable[[Path], o
     }
 
 
-def hold(out: str, option: str = "") -> None:
+def hold(out: str) -> None:
     journal = Journal.open(Path(out), FIRST.identity, resume=True, update=False)
-    child = os.fork() if option else 0
-    if option and child == 0:
-        time.sleep(600)
+    child = fork(lambda: time.sleep(600))
     print("held", os.getpid(), child, flush=True)
-    sys.stdin.readline()
-    journal.close()
-    print("released", flush=True)
-    sys.stdin.readline()
+    while sys.stdin.readline():
+        journal.close()
+        print("released", flush=True)
+        sys.stdin.readline()
+        journal = Journal.open(Path(out), FIRST.identity, resume=False, update=False)
+        print("held", flush=True)
 
 
 def fork(work: Callable[[], object]) -> int:
@@ -103,6 +105,12 @@ def stop_at(number: int, stop: Callable[[], object]) -> None:
 def check_visible(out: Path, clean: dict[str, Path]) -> None:
     """Whatever has a manifest is one whole output, the old one or the new one."""
     if not (out / NAME).exists():
+        if (out / UNFINISHED).exists():
+            with suppress(UnfinishedError):
+                check_finished(os.fspath(out))
+                raise AssertionError(f"{out} must not be opened")
+        else:
+            assert list(out.glob("*")) == []
         return
     manifest = read_manifest(os.fspath(out))
     job = next(job for job in (FIRST, SECOND) if job.identity == manifest.identity)
@@ -124,13 +132,12 @@ def output_of(job: Job, clean: dict[str, Path]) -> dict[str, bytes | None]:
     return tree(clean["first" if job is FIRST else "second"])
 
 
-def steps(folder: str, scenarios: str) -> None:
-    for scenario in scenarios.split(","):
-        print(*_try_steps(Path(folder) / scenario, scenario, lambda out: os._exit(ENDED), 1))
+def steps(folder: str, scenario: str) -> str:
+    return _try_steps(Path(folder), scenario, lambda out: os._exit(ENDED), 1)
 
 
-def refused(folder: str, scenario: str, stride: str) -> None:
-    print(*_try_steps(Path(folder), scenario, _fill, int(stride)))
+def refused(folder: str, scenario: str, stride: str) -> str:
+    return _try_steps(Path(folder), scenario, _fill, int(stride))
 
 
 def _fill(out: Path) -> None:
@@ -138,8 +145,8 @@ def _fill(out: Path) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _try_steps(folder: Path, scenario: str, stop: Callable[[Path], None], stride: int) -> list[int]:
-    """Stop jobs at their operations, and return how many were stopped and how many not."""
+def _try_steps(folder: Path, scenario: str, stop: Callable[[Path], None], stride: int) -> str:
+    """Stop jobs at their operations, and say how many were stopped and how many not."""
     clean = clean_outputs(folder)
     before, work, job = _scenarios()[scenario]
     number, codes = 1, [ENDED]
@@ -153,7 +160,7 @@ def _try_steps(folder: Path, scenario: str, stop: Callable[[Path], None], stride
         assert tree(out) == output_of(job, clean), number
         shutil.rmtree(out)
         number += stride
-    return [codes.count(ENDED) - 1, codes.count(0)]
+    return f"{codes.count(ENDED) - 1} {codes.count(0)}"
 
 
 def _end(out: Path, work: Callable[[Path], object], number: int, stop: Callable[[Path], None]) -> None:
@@ -167,7 +174,7 @@ def _end(out: Path, work: Callable[[Path], object], number: int, stop: Callable[
         os._exit(ENDED)
 
 
-def again(folder: str, seed: str, rounds: str) -> None:
+def again(folder: str, seed: str, rounds: str) -> str:
     rng = random.Random(int(seed))
     clean = clean_outputs(Path(folder))
     ends = 0
@@ -184,7 +191,7 @@ def again(folder: str, seed: str, rounds: str) -> None:
             check_visible(out, clean)
         assert tree(out) == output_of(job, clean), number
         shutil.rmtree(out)
-    print(ends)
+    return str(ends)
 
 
 def lead(out: Path, job: Job, *, update: bool) -> None:
@@ -205,7 +212,7 @@ def lead(out: Path, job: Job, *, update: bool) -> None:
     journal.close()
 
 
-def killed(folder: str, seed: str, rounds: str) -> None:
+def killed(folder: str, seed: str, rounds: str) -> str:
     rng = random.Random(int(seed))
     clean = clean_outputs(Path(folder))
     lead(Path(folder) / "warm", FIRST, update=False)
@@ -236,7 +243,7 @@ def killed(folder: str, seed: str, rounds: str) -> None:
         os.close(living)
         assert tree(out) == output_of(job, clean), number
         shutil.rmtree(out)
-    print(kills)
+    return str(kills)
 
 
 def _kill_group(leader: int) -> None:
@@ -246,15 +253,30 @@ def _kill_group(leader: int) -> None:
         os.kill(leader, signal.SIGKILL)
 
 
-def limited(out: str) -> None:
+def limited(out: str) -> str:
+    reading, writing = os.pipe()
+    wait(fork(lambda: os.write(writing, _write_large(Path(out)).encode())))
+    os.close(writing)
+    with open(reading) as pipe:
+        return pipe.read()
+
+
+def _write_large(out: Path) -> str:
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     try:
-        run(Path(out), Job(FIRST.identity, {"part-00000.parquet": "a", "part-00001.parquet": "b" * 30}))
+        run(out, Job(FIRST.identity, {"part-00000.parquet": "a", "part-00001.parquet": "b" * 30}))
     except OSError as error:
-        print(as_output_error(error, out, "1 of 2 shards is kept"))
+        return str(as_output_error(error, out, "1 of 2 shards is kept"))
+    return "nothing"
+
+
+def serve() -> None:
+    os.fsync = lambda descriptor: None
+    programs = {program.__name__: program for program in (steps, refused, again, killed, limited)}
+    for line in sys.stdin:
+        name, *arguments = line.split()
+        print(programs[name](*arguments), flush=True)
 
 
 if __name__ == "__main__":
-    os.fsync = lambda descriptor: None
-    programs = (hold, steps, refused, again, killed, limited)
-    {program.__name__: program for program in programs}[sys.argv[1]](*sys.argv[2:])
+    {"hold": hold, "serve": serve}[sys.argv[1]](*sys.argv[2:])

@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,72 +20,12 @@ from headrace.writing.journal import Journal
 PROGRAM = Path(__file__).with_name("journal_programs.py")
 
 
-def answer(*args: object) -> str:
-    """Run a program to its end, and return what it printed."""
+Ask = Callable[..., str]
+
+
+@contextmanager
+def started(*args: object) -> Generator[subprocess.Popen[str]]:
     command = [sys.executable, os.fspath(PROGRAM), *map(str, args)]
-    program = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
-    assert program.returncode == 0, program.stderr
-    assert program.stderr == ""
-    return program.stdout
-
-
-def stopped(text: str) -> list[int]:
-    """How many jobs a program stopped, for each scenario; one was not."""
-    counts = [tuple(map(int, line.split())) for line in text.splitlines()]
-    assert [through for _, through in counts] == [1] * len(counts)
-    return [count for count, _ in counts]
-
-
-def test_job_ends_before_any_operation_on_files(tmp_path: Path) -> None:
-    """Wherever a job ends there is a whole output or none, and the next run makes that of a clean one."""
-    assert min(stopped(answer("steps", tmp_path, "write,update"))) > 60
-
-
-def test_disk_that_is_full_from_an_operation_on(tmp_path: Path) -> None:
-    """The error says so and what to do, and the next run makes the output of a clean one."""
-    assert stopped(answer("refused", tmp_path, "update", 4))[0] > 15
-
-
-def test_jobs_that_end_again_and_again(tmp_path: Path) -> None:
-    """A run that continues another may end as well, as may the one after it."""
-    assert int(answer("again", tmp_path, 0, 5)) > 5
-
-
-def test_jobs_are_killed_at_random_moments(tmp_path: Path) -> None:
-    """With the processes that write for it, or without them, whose work then ends beside the next run's."""
-    assert int(answer("killed", tmp_path, 0, 4)) > 3
-
-
-@pytest.mark.slow
-def test_jobs_are_killed_a_hundred_times(tmp_path: Path) -> None:
-    """The same holds for a hundred moments and more, and for a thousand operations."""
-    assert len(stopped(answer("steps", tmp_path / "steps", "continue,anew"))) == 2
-    assert stopped(answer("refused", tmp_path / "write", "write", 1))[0] > 60
-    assert stopped(answer("refused", tmp_path / "update", "update", 1))[0] > 60
-    kills, number = 0, 1
-    while kills < 100:
-        kills += int(answer("killed", tmp_path / f"killed-{number}", number, 20))
-        number += 1
-    assert int(answer("again", tmp_path / "again", 1, 300)) > 1000
-
-
-def test_file_that_may_not_grow(tmp_path: Path) -> None:
-    """A shard beyond the limit of a file's size is told, and what was written before it is kept."""
-    out = tmp_path / "out"
-    text = answer("limited", out)
-
-    assert text.startswith(f"{out}: a file reached the size allowed; raise the limit (`ulimit -f`)")
-    assert text.endswith("run again: 1 of 2 shards is kept\n")
-    assert run(out, FIRST) == FIRST.names[1:]
-
-
-# Two jobs at once
-
-
-@pytest.fixture
-def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that begins a job and waits, with a child."""
-    command = [sys.executable, os.fspath(PROGRAM), "hold", os.fspath(tmp_path / "out"), "fork"]
     program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield program
@@ -93,38 +34,99 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         program.communicate()
 
 
-def line_of(program: subprocess.Popen[str]) -> list[str]:
+def ask_of(program: subprocess.Popen[str], *args: object) -> str:
+    """Send a line and return the one that comes back; what goes wrong there is printed among the errors."""
+    assert program.stdin is not None
     assert program.stdout is not None
-    return program.stdout.readline().split()
+    program.stdin.write(" ".join(map(str, args)) + "\n")
+    program.stdin.flush()
+    line = program.stdout.readline()
+    assert line, f"the program has ended with {program.wait()}"
+    return line.strip()
 
 
-def test_second_job_is_refused_until_the_first_ends(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    """The second is told at once who is at it; a job that is killed leaves nothing to wait for."""
-    _, process, child = line_of(holder)
+@pytest.fixture(scope="module")
+def ask() -> Iterator[Ask]:
+    """Ask a program that stops jobs."""
+    with started("serve") as program:
+        yield lambda *args: ask_of(program, *args)
+
+
+def stopped(text: str) -> int:
+    """How many jobs a program stopped; the last one went through."""
+    count, through = map(int, text.split())
+    assert through == 1
+    return count
+
+
+def test_job_ends_before_any_operation_on_files(ask: Ask, tmp_path: Path) -> None:
+    """Wherever a job ends there is a whole output or none, and the next run makes that of a clean one."""
+    assert stopped(ask("steps", tmp_path, "update")) > 60
+
+
+def test_disk_that_is_full_from_an_operation_on(ask: Ask, tmp_path: Path) -> None:
+    """The error says so and what to do, and the next run makes the output of a clean one."""
+    assert stopped(ask("refused", tmp_path, "update", 5)) > 10
+
+
+def test_jobs_that_end_again_and_again(ask: Ask, tmp_path: Path) -> None:
+    """A run that continues another may end as well, as may the one after it."""
+    assert int(ask("again", tmp_path, 0, 4)) > 3
+
+
+def test_jobs_are_killed_at_random_moments(ask: Ask, tmp_path: Path) -> None:
+    """With the processes that write for it, or without them, whose work then ends beside the next run's."""
+    assert int(ask("killed", tmp_path, 0, 4)) > 3
+
+
+@pytest.mark.slow
+def test_jobs_are_killed_a_hundred_times(ask: Ask, tmp_path: Path) -> None:
+    """The same holds for a hundred moments and more, and for a thousand operations."""
+    for scenario in ("write", "continue", "anew"):
+        assert stopped(ask("steps", tmp_path / f"steps-{scenario}", scenario)) > 60
+    for scenario in ("write", "update"):
+        assert stopped(ask("refused", tmp_path / f"refused-{scenario}", scenario, 1)) > 60
+    kills, number = 0, 1
+    while kills < 100:
+        kills += int(ask("killed", tmp_path / f"killed-{number}", number, 20))
+        number += 1
+    assert int(ask("again", tmp_path / "again", 1, 300)) > 1000
+
+
+def test_file_that_may_not_grow(ask: Ask, tmp_path: Path) -> None:
+    """A shard beyond the limit of a file's size is told, and what was written before it is kept."""
     out = tmp_path / "out"
-    try:
-        for resume in (True, False):
-            with pytest.raises(hr.OutputError, match="another job is writing") as caught:
-                Journal.open(out, FIRST.identity, resume=resume, update=False)
-            assert f"(process {process} on {socket.gethostname()})" in str(caught.value)
-        holder.kill()
-        holder.wait()
-        assert run(out, FIRST) == FIRST.names  # although the child lives
-    finally:
-        os.kill(int(child), signal.SIGKILL)
+    text = ask("limited", out)
+
+    assert text.startswith(f"{out}: a file reached the size allowed; raise the limit (`ulimit -f`)")
+    assert text.endswith("run again: 1 of 2 shards is kept")
+    assert run(out, FIRST) == FIRST.names[1:]
 
 
-def test_job_that_lets_go_is_followed(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    """After `close` the folder is free, while process and child live on."""
-    _, _, child = line_of(holder)
-    try:
-        assert holder.stdin is not None
-        holder.stdin.write("\n")
-        holder.stdin.flush()
-        assert line_of(holder) == ["released"]
-        assert run(tmp_path / "out", FIRST) == FIRST.names
-    finally:
-        os.kill(int(child), signal.SIGKILL)
+# Two jobs at once
+
+
+def test_second_job_is_refused_until_the_first_ends(tmp_path: Path) -> None:
+    """The second is told at once who is at it; one that lets go or is killed leaves nothing to wait for."""
+    out = tmp_path / "out"
+    with started("hold", out) as program:
+        assert program.stdout is not None
+        _, process, child = program.stdout.readline().split()
+        try:
+            for resume in (True, False):
+                with pytest.raises(hr.OutputError, match="another job is writing") as caught:
+                    Journal.open(out, FIRST.identity, resume=resume, update=False)
+                assert f"(process {process} on {socket.gethostname()})" in str(caught.value)
+            assert ask_of(program) == "released"
+            assert run(out, FIRST) == FIRST.names
+            assert ask_of(program) == "held"
+            with pytest.raises(hr.OutputError, match="another job is writing"):
+                run(out, FIRST)
+            program.kill()
+            program.wait()
+            assert run(out, FIRST) == FIRST.names  # although a child of it lives
+        finally:
+            os.kill(int(child), signal.SIGKILL)
 
 
 def test_two_jobs_of_one_process(tmp_path: Path) -> None:

@@ -105,7 +105,10 @@ def test_what_lies_under_nulls_is_not_written(tmp_path: Path) -> None:
         ("parquet", pa.list_(pa.struct([])), "without fields"),
         ("parquet", pa.dictionary(pa.int8(), pa.int64(), ordered=True), "order of categories"),
         *((format, pa.dense_union([pa.field("a", pa.int8())]), "unions") for format in NATURAL),
-        *((format, pa.dictionary(pa.int8(), pa.list_(pa.int8())), "a dictionary of such") for format in NATURAL),
+        *(
+            (format, pa.dictionary(pa.int8(), pa.list_(pa.int8())), "a dictionary of such")
+            for format in NATURAL
+        ),
         *((format, pa.list_(pa.run_end_encoded(pa.int32(), pa.int8())), "runs within") for format in NATURAL),
     ],
 )
@@ -148,13 +151,21 @@ def test_dictionaries_of_many_row_groups(tmp_path: Path) -> None:
         assert file.read_all().column("word").chunk(1).dictionary.to_pylist()[:3] == ["b", "a", "c"]
 
     many = [
-        batch({"n": pa.DictionaryArray.from_arrays(pa.array(range(100), pa.int8()), pa.array(range(at, at + 100)))})
+        batch(
+            {
+                "n": pa.DictionaryArray.from_arrays(
+                    pa.array(range(100), pa.int8()), pa.array(range(at, at + 100))
+                )
+            }
+        )
         for at in (0, 100)
     ]
     with pytest.raises(hr.SchemaError, match=r"`n` .*200 categories together, more than int8 counts"):
         write_shard(tmp_path / "x", "arrow", many, many[0].schema)
     ordered = [
-        batch({"n": pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int8()), pa.array(some), ordered=True)})
+        batch(
+            {"n": pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int8()), pa.array(some), ordered=True)}
+        )
         for some in (["low", "high"], ["high", "low"])
     ]
     with pytest.raises(hr.SchemaError, match="the order of categories"):
@@ -180,10 +191,15 @@ def test_what_a_parquet_file_holds(tmp_path: Path) -> None:
     rows = batch({"id": number, "few": number % 7, "x": number / 3, "word": [f"w{n % 50}" for n in number]})
     lists = pa.ListArray.from_arrays(pa.array(range(4001), pa.int32()), pa.array(number % 3))
     rows = rows.append_column("lists", lists)
-    path = write_shard(tmp_path / "a", "parquet", [rows, rows.slice(0, 10)], rows.schema, bloom_filters=("id",))
+    path = write_shard(
+        tmp_path / "a", "parquet", [rows, rows.slice(0, 10)], rows.schema, bloom_filters=("id",)
+    )
     footer = pq.ParquetFile(path, page_checksum_verification=True).metadata
     assert [footer.row_group(place).num_rows for place in (0, 1)] == [4000, 10]
-    chunks = {footer.row_group(0).column(place).path_in_schema: footer.row_group(0).column(place) for place in range(5)}
+    chunks = {
+        footer.row_group(0).column(place).path_in_schema: footer.row_group(0).column(place)
+        for place in range(5)
+    }
     dictionaries = {name for name, chunk in chunks.items() if "RLE_DICTIONARY" in chunk.encodings}
     assert dictionaries == {"few", "word", "lists.list.element"}
     assert {chunk.compression for chunk in chunks.values()} == {"ZSTD"}
@@ -191,7 +207,9 @@ def test_what_a_parquet_file_holds(tmp_path: Path) -> None:
     assert {name for name, chunk in chunks.items() if chunk.bloom_filter_offset is not None} == {"id"}
     source = open_source(path, "parquet", None, 1 << 30)
     assert source.notes == ()  # of pages without checksums, say
-    lacking = [value for value in range(10_000, 10_400) if source.lacks(source.manifest[0], "id", pa.array([value]))]
+    lacking = [
+        value for value in range(10_000, 10_400) if source.lacks(source.manifest[0], "id", pa.array([value]))
+    ]
     assert len(lacking) > 380
     assert not any(source.lacks(source.manifest[0], "id", pa.array([value])) for value in range(0, 4000, 97))
 

@@ -16,7 +16,9 @@ from headrace.writing.formats.opening import check_format, open_writer, suffix_o
 Shards = Sequence[Sequence[pa.RecordBatch]]
 
 
-def write_shard(path: Path, format: str, groups: Sequence[pa.RecordBatch], schema: Any, **options: Any) -> Path:
+def write_shard(
+    path: Path, format: str, groups: Sequence[pa.RecordBatch], schema: Any, **options: Any
+) -> Path:
     """Write one shard, row group by row group."""
     settings = FormatOptions(**options)
     check_format(format, schema, settings)
