@@ -188,6 +188,15 @@ def test_complete_output_beside_work_of_another_identity(out: Path) -> None:
     assert run(out, SECOND, update=True) == ["part-00003.parquet"]
 
 
+def test_complete_output_beside_a_start_that_came_to_nothing(out: Path, clean: Path) -> None:
+    """What a run left that ended before it had a journal is removed, although nothing is to be done."""
+    run(out, FIRST)
+    (out / "_unfinished" / f"{'0' * 16}-{'0' * 8}").mkdir(parents=True)
+
+    assert run(out, FIRST) is None
+    assert tree(out) == tree(clean / "first")
+
+
 def test_output_with_a_shard_gone_is_told(out: Path, clean: Path) -> None:
     """A complete output that lost a shard is not taken for complete; an update writes what lacks."""
     run(out, FIRST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
@@ -113,8 +114,8 @@ def as_output_error(
 ) -> OutputError | None:
     """Word the error of a disk that takes no more; None if it is another error.
 
-    Libraries that say it in words of their own (h5py, lmdb) are understood, and what was raised while one
-    such error was handled. What a source or a user's function met is no error of the output.
+    Libraries that say it in words of their own (h5py, lmdb, NumPy) are understood, and what was raised while
+    one such error was handled. What a source or a user's function met is no error of the output.
 
     Args:
         error: What a writer raised.
@@ -136,10 +137,16 @@ def as_output_error(
         if found is None or isinstance(found, HeadraceError):
             return None
         for number, reason in _FULL.items():
-            if getattr(found, "errno", None) == number or os.strerror(number) in str(found):
+            if getattr(found, "errno", None) == number or re.search(_words_of(number), str(found)):
                 return OutputError(f"{os.fspath(where)}: {reason} and run again: {kept}")
         found = found.__cause__ or found.__context__
     return None
+
+
+def _words_of(number: int) -> str:
+    """What libraries say of an error that the operating system numbers; NumPy does not ask for the number."""
+    words = re.escape(os.strerror(number))
+    return rf"{words}|\d+ requested and \d+ written" if number == errno.ENOSPC else words
 
 
 @contextmanager

@@ -112,6 +112,7 @@ class Journal:
             if is_same and resume and (job is None or job["identity"] != identity):
                 changed = _lacking(folder, found)
                 if not changed:
+                    _sweep(folder / UNFINISHED, None if job is None else job["staging"])
                     lock.release()
                     return cls(folder, Staging(folder / UNFINISHED), None, complete=found)
                 if not update:
