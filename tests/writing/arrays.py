@@ -138,7 +138,7 @@ def _lists(draw: st.DrawFn, length: int, depth: int) -> pa.Array:
     lengths = _listed(draw, st.none() | st.integers(0, 3), length)
     offsets = np.cumsum([0, *(count or 0 for count in lengths)]).tolist()
     values: Any = draw(arrays(offsets[-1], depth - 1))
-    mask = pa.array([count is None for count in lengths]) if None in lengths else None
+    mask = pa.array([count is None for count in lengths], pa.bool_()) if None in lengths else None
     which = draw(st.sampled_from(["list", "large", "view", "large view", "fixed", "map"]))
     if which == "fixed":
         size = draw(st.integers(1, 3))
@@ -159,7 +159,7 @@ def _lists(draw: st.DrawFn, length: int, depth: int) -> pa.Array:
 @st.composite
 def _structs(draw: st.DrawFn, length: int, depth: int) -> pa.Array:
     parts = draw(st.lists(arrays(length, depth - 1), min_size=1, max_size=2))
-    mask = pa.array(_listed(draw, st.booleans(), length)) if draw(st.booleans()) else None
+    mask = pa.array(_listed(draw, st.booleans(), length), pa.bool_()) if draw(st.booleans()) else None
     return pa.StructArray.from_arrays(parts, names=[f"f{place}" for place in range(len(parts))], mask=mask)
 
 

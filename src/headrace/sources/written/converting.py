@@ -31,6 +31,14 @@ def convert(array: pa.Array, kind: pa.DataType) -> pa.Array:
     return array.cast(kind) if way is None else way(array, kind)
 
 
+def to_entries(array: Any) -> Any:
+    """Return maps as the lists of keys and values that they are, without a copy."""
+    kind = array.type.field(0)
+    entries = pa.StructArray.from_arrays([array.keys, array.items], fields=list(kind.type))
+    buffers = array.buffers()[:2]
+    return pa.Array.from_buffers(pa.list_(kind), len(array), buffers, -1, array.offset, [entries])
+
+
 def is_list_view(kind: pa.DataType) -> bool:
     """Whether a type is that of lists as views."""
     return _types.is_list_view(kind) or _types.is_large_list_view(kind)
@@ -92,9 +100,7 @@ def _to_views(array: Any, kind: Any) -> pa.Array:
 
 
 def _to_map(array: Any, kind: Any) -> pa.Array:
-    entries = kind.field(0).type
-    parts = [convert(part, entries.field(place).type) for place, part in enumerate([array.keys, array.items])]
-    return _around(array, kind, pa.StructArray.from_arrays(parts, fields=list(entries)))
+    return _around(array, kind, convert(to_entries(array).values, kind.field(0).type))
 
 
 def _to_lists(array: Any, kind: Any) -> pa.Array:

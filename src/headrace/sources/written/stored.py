@@ -55,7 +55,7 @@ def _stored(kind: pa.DataType, changed: _Changed, is_nested: bool) -> pa.DataTyp
         return _stored(other, changed, is_nested)
     if isinstance(kind, pa.BaseExtensionType):
         inner = _stored(kind.storage_type, changed, is_nested)
-        return kind if inner == kind.storage_type and not (is_nested and changed is _in_arrow) else inner
+        return inner if is_nested or inner != kind.storage_type else kind
     if _types.is_run_end_encoded(kind):
         if is_nested:
             raise SchemaError("runs within other types cannot be written; write the values out before")

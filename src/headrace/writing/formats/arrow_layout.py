@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.batch import list_array
 from headrace.errors import SchemaError
+from headrace.sources.written.converting import to_entries
 
 _types = pa.types
 
@@ -66,19 +66,23 @@ class ArrowLayout:
     def _settle_lists(self, path: str, array: Any) -> pa.Array:
         kind = array.type
         if _types.is_map(kind):
-            lists: Any = self._settle_lists(path, array.cast(pa.list_(kind.field(0))))
+            lists: Any = self._settle_lists(path, to_entries(array))
             keys, items = (lists.values.field(place) for place in (0, 1))
             mask = array.is_null() if array.null_count else None
             return pa.MapArray.from_arrays(lists.offsets, keys, items, type=kind, mask=mask)
-        lengths = pc.call_function("list_value_length", [array]).fill_null(0).to_numpy().astype(np.int64)
-        is_null = array.is_null().to_numpy(zero_copy_only=False)
-        return list_array(self.settle(f"{path}.0", array.flatten()), lengths, is_null).cast(kind)
+        lists, width = (pa.ListArray, np.int32) if _types.is_list(kind) else (pa.LargeListArray, np.int64)
+        offsets = np.zeros(len(array) + 1, width)
+        np.cumsum(pc.call_function("list_value_length", [array]).fill_null(0).to_numpy(), out=offsets[1:])
+        values = self.settle(f"{path}.0", array.flatten())
+        mask = array.is_null() if array.null_count else None
+        return lists.from_arrays(pa.array(offsets), values, type=kind, mask=mask)
 
     def _with_dictionary(self, path: str, array: Any) -> pa.Array:
         """Let a column use the file's dictionary, which it may lengthen."""
         kind, used = array.type, array.dictionary
         indices: Any = self.settle(f"{path}.index", array.indices)
-        known = self._dictionaries.setdefault(path, used)
+        # An empty dictionary cannot be lengthened later, so one value stands in for it.
+        known = self._dictionaries.setdefault(path, used if len(used) else _any_value(kind.value_type))
         if len(used) > len(known) and used.slice(0, len(known)).equals(known):
             self._dictionaries[path] = known = used
         if known.slice(0, len(used)).equals(used):
@@ -105,6 +109,14 @@ def _copied(array: Any) -> Any:
     if array.null_count:
         return array.take(pa.array(np.arange(len(array))))
     return pa.concat_arrays([array.slice(0, 0), array])
+
+
+def _any_value(kind: pa.DataType) -> pa.Array:
+    """Make an array of one value, all of whose bytes are zero."""
+    is_long = _types.is_string(kind) or _types.is_binary(kind)
+    is_long = is_long or _types.is_large_string(kind) or _types.is_large_binary(kind)
+    zeros = pa.py_buffer(bytes(64))
+    return pa.Array.from_buffers(kind, 1, [None, zeros, pa.py_buffer(b"")] if is_long else [None, zeros])
 
 
 def _places(values: pa.Array, known: pa.Array) -> Any:

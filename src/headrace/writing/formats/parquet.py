@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.errors import OptionError
+from headrace.sources.written.converting import to_entries
 from headrace.sources.written.stored import stored_schema
 from headrace.writing.formats.base import FormatOptions
 from headrace.writing.formats.columns import to_stored
@@ -112,8 +113,7 @@ def _leaves(path: str, array: Any) -> Iterator[tuple[str, Any]]:
         for field, part in zip(kind, array.flatten(), strict=True):
             yield from _leaves(f"{path}.{field.name}", part)
     elif _types.is_map(kind):
-        entries: Any = array.cast(pa.list_(kind.field(0))).flatten()
-        for name, part in zip(("key", "value"), entries.flatten(), strict=True):
+        for name, part in zip(("key", "value"), to_entries(array).flatten().flatten(), strict=True):
             yield from _leaves(f"{path}.key_value.{name}", part)
     elif _types.is_nested(kind):
         yield from _leaves(f"{path}.list.element", array.flatten())
