@@ -56,12 +56,3 @@ class ArrowShardWriter:
     def abandon(self) -> None:
         """Close the file as it is."""
         self._sink.close()
-
-
-def check_schema(schema: pa.Schema, options: FormatOptions) -> None:
-    """Refuse columns that an Arrow IPC file cannot hold.
-
-    Raises:
-        SchemaError: A column cannot be held.
-    """
-    stored_schema(schema, "arrow")

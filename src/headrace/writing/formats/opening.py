@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from headrace.errors import OptionError, SchemaError, UnknownColumnError
+from headrace.errors import OptionError, SchemaError
+from headrace.sources.written import stored
 from headrace.writing.formats.base import FormatOptions, ShardWriter
 
 
@@ -21,8 +22,8 @@ class WrittenFormat:
         title: What errors call it.
         suffix: How its files end.
         writer: The class of its writer, in the module of the format's name beside this one, which loads
-            when it is needed. That module's `check_schema(schema, options)` refuses what cannot be written.
-        compressions: The codecs that it takes beside `"none"`; the first is its default.
+            when it is needed.
+        compressions: The codecs that it takes beside `"none"`.
     """
 
     title: str
@@ -36,7 +37,7 @@ FORMATS = {
         "Parquet", ".parquet", "ParquetShardWriter", ("zstd", "snappy", "gzip", "brotli", "lz4")
     ),
     "arrow": WrittenFormat("Arrow IPC", ".arrow", "ArrowShardWriter", ("lz4", "zstd")),
-    "hdf5": WrittenFormat("HDF5", ".h5", "Hdf5Writer", ("gzip", "lzf")),
+    "hdf5": WrittenFormat("HDF5", ".h5", "Hdf5Writer", ("gzip", "lzf", "zstd")),
     "lmdb": WrittenFormat("LMDB", ".lmdb", "LmdbWriter", ()),
     "tfrecord": WrittenFormat("TFRecord", ".tfrecord", "TfRecordWriter", ("gzip",)),
 }
@@ -94,12 +95,12 @@ def check_format(format: str, schema: pa.Schema, options: FormatOptions) -> None
         raise SchemaError("a shard must hold at least one column, got none")
     if len(set(names)) != len(names):
         raise SchemaError(f"column names must be unique, got {names}")
-    missing = [name for name in options.bloom_filters if name not in names]
-    if missing:
-        raise UnknownColumnError.from_names(missing, names, "`bloom_filters`: the shard")
     if options.bloom_filters and format != "parquet":
         raise OptionError(f'{entry.title} files have no Bloom filters; pass format="parquet"')
-    _module(format).check_schema(schema, options)
+    if options.bloom_filters:
+        _module(format).check_bloom_filters(schema, options.bloom_filters)
+    forms = import_module("headrace.sources.written.forms")
+    (forms if format in forms.FORMATS else stored).stored_schema(schema, format)
 
 
 def _entry(format: str) -> WrittenFormat:

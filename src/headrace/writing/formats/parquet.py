@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.errors import OptionError
+from headrace.sources.base import check_columns
 from headrace.sources.written.converting import to_entries
 from headrace.sources.written.stored import stored_schema
 from headrace.writing.formats.base import FormatOptions
@@ -75,15 +76,15 @@ class ParquetShardWriter:
         return self._writer
 
 
-def check_schema(schema: pa.Schema, options: FormatOptions) -> None:
-    """Refuse columns that Parquet cannot hold, or that can have no Bloom filter.
+def check_bloom_filters(schema: pa.Schema, names: Sequence[str]) -> None:
+    """Refuse columns that can have no Bloom filter.
 
     Raises:
-        SchemaError: A column cannot be held.
-        OptionError: A column can have no Bloom filter.
+        UnknownColumnError: There is no such column.
+        OptionError: Nothing looks up values of its type.
     """
-    stored_schema(schema, "parquet")
-    for name in options.bloom_filters:
+    check_columns(names, schema, "`bloom_filters`: the shard")
+    for name in names:
         kind = schema.field(name).type
         is_fit = _types.is_integer(kind) or _types.is_temporal(kind) or _is_text_or_bytes(kind)
         if not is_fit:
