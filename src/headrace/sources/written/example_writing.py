@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from headrace.sources.protobuf import pack_varint
 from headrace.sources.tf_example import BYTES_LIST
-from headrace.sources.written.numbers import places_of, to_runs
+from headrace.sources.written.numbers import places_of, to_runs, with_nulls
 
 _FIRST, _SECOND = b"\x0a", b"\x12"  # the tags of fields 1 and 2 that hold bytes
 
@@ -35,14 +35,16 @@ def write_feature(name: str, kind: int, values: pa.Array) -> pa.Array:
     return _framed(values, lambda length: _prefix(name, kind, _list_head(kind, length), length))
 
 
-def write_bytes_lists(name: str, values: pa.Array, lengths: NDArray[np.int64], null: pa.Array) -> pa.Array:
+def write_bytes_lists(
+    name: str, values: pa.Array, lengths: NDArray[np.int64], null: NDArray[np.bool_]
+) -> pa.Array:
     """Write a feature of any number of values of bytes in each row.
 
     Args:
         name: The feature's name.
         values: All values of all rows, large binary without nulls.
         lengths: How many each row has, int64 of shape [n].
-        null: Which rows lack the feature, booleans of shape [n].
+        null: Which rows lack the feature, of shape [n].
     """
     single = _framed(values, lambda length: _FIRST + pack_varint(length))
     data, offsets = to_runs(single)
@@ -50,7 +52,7 @@ def write_bytes_lists(name: str, values: pa.Array, lengths: NDArray[np.int64], n
     buffers = [None, pa.py_buffer(places), pa.py_buffer(np.ascontiguousarray(data))]
     rows = pa.Array.from_buffers(pa.large_binary(), len(lengths), buffers)
     framed = _framed(rows, lambda length: _prefix(name, BYTES_LIST, b"", length))
-    return pc.if_else(null, pa.scalar(None, pa.large_binary()), framed)
+    return with_nulls(framed, null)
 
 
 def write_examples(features: Sequence[pa.Array], rows: int) -> pa.Array:

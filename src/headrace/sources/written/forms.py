@@ -1,7 +1,7 @@
 """What formats without Arrow's types hold in their place, and the way back by the schema of the manifest.
 
-Of HDF5 each column is read; of LMDB and TFRecord the rows are, as bytes, and taken apart here, since what was
-written is known and need not be told by the first rows. `to_stored` and `from_stored` are each other's inverse.
+Of HDF5 each column is read; of LMDB and TFRecord the rows are, as bytes, and taken apart here, since what
+was written is known and need not be told by the first rows. `to_stored` and `from_stored` undo each other.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def stored_columns(columns: Sequence[str], manifest: WrittenManifest) -> list[st
 
 
 def unchanged_columns(manifest: WrittenManifest) -> list[str]:
-    """Name the columns that the format's source reads as they were: by that name, of that type, without nulls."""
+    """Name the columns that the format's source reads as they were, by name and type, and without nulls."""
     schema = file_schema(manifest)
     if manifest.format != "hdf5":
         return []

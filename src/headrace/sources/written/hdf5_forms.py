@@ -17,7 +17,7 @@ characters U+0010 and "0", and U+0010 is there twice.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -42,7 +42,7 @@ from headrace.sources.written.numbers import (
     with_nulls,
 )
 from headrace.sources.written.packing import check_text, pack, unpack
-from headrace.sources.written.plain import from_plain, is_null, plain_type, to_plain
+from headrace.sources.written.plain import from_plain, is_null, lengths_of, plain_type, to_plain
 
 NULLS, CHECKSUMS = "_nulls", "_checksums"
 _NULL, _HOLDS_NULLS = 1, 2
@@ -74,19 +74,21 @@ def form_of(kind: pa.DataType) -> str:
     if is_tensor(kind):
         return "tensor"
     plain = plain_type(kind)
-    if pa.types.is_null(plain):
-        return "nothing"
-    if is_number(plain) or pa.types.is_boolean(plain):
-        return "number"
-    if pa.types.is_string(plain) or pa.types.is_large_string(plain):
-        return "text"
-    if pa.types.is_binary(plain) or pa.types.is_large_binary(plain):
-        return "bytes"
-    if pa.types.is_large_list(plain):
-        item = cast("Any", plain).value_type
-        if is_number(item) or pa.types.is_boolean(item):
-            return "list"
-    return "packed"
+    item = cast("Any", plain).value_type if pa.types.is_large_list(plain) else None
+    if item is not None:
+        return "list" if is_number(item) or pa.types.is_boolean(item) else "packed"
+    return next((form for is_such, form in _FORMS if is_such(plain)), "packed")
+
+
+_FORMS: tuple[tuple[Callable[[Any], bool], str], ...] = (
+    (pa.types.is_null, "nothing"),
+    (is_number, "number"),
+    (pa.types.is_boolean, "number"),
+    (pa.types.is_string, "text"),
+    (pa.types.is_large_string, "text"),
+    (pa.types.is_binary, "bytes"),
+    (pa.types.is_large_binary, "bytes"),
+)
 
 
 def stored_schema(schema: pa.Schema) -> pa.Schema:
@@ -171,7 +173,7 @@ def _to_stored(array: pa.Array, name: str) -> tuple[pa.Array | None, NDArray[np.
 
 def _to_lists(plain: pa.Array, flags: NDArray[np.uint8]) -> tuple[pa.Array, NDArray[np.uint8]]:
     """Lay lists of numbers out; behind the values of a list that holds nulls is which of them are."""
-    lengths = np.asarray(pc.fill_null(pc.call_function("list_value_length", [plain]), 0), np.int64)
+    lengths = lengths_of(plain)
     values, null = to_numbers(cast("Any", plain).flatten())
     if not null.any():
         return list_array(pa.array(values), lengths), flags
@@ -261,7 +263,7 @@ def _from_stored(array: pa.Array, kind: pa.DataType, flags: NDArray[np.uint8] | 
         case "list":
             return from_plain(_from_lists(array, plain, flags), kind)
         case form:
-            lengths = np.asarray(pc.call_function("list_value_length", [array]), np.int64)
+            lengths = lengths_of(array)
             values = from_runs(to_numbers(cast("Any", array).flatten())[0], places_of(lengths))
             if form == "packed":
                 return unpack((value.as_buffer() for value in values), kind)
@@ -269,7 +271,7 @@ def _from_stored(array: pa.Array, kind: pa.DataType, flags: NDArray[np.uint8] | 
 
 
 def _from_lists(array: pa.Array, plain: pa.DataType, flags: NDArray[np.uint8] | None) -> pa.Array:
-    lengths = np.asarray(pc.call_function("list_value_length", [array]), np.int64)
+    lengths = lengths_of(array)
     values, _ = to_numbers(cast("Any", array).flatten())
     item, inside = cast("Any", plain).value_type, None
     holds = np.zeros(len(array), np.bool_) if flags is None else flags == _HOLDS_NULLS

@@ -105,8 +105,9 @@ def _from_tensors(values: list[Any], kind: pa.DataType) -> pa.Array:
         if isinstance(value, list):  # some of its numbers are null
             numbers = cast("list[Any]", value)
             empty[row] = [number is None for number in numbers]
-            value = np.array([number or 0 for number in numbers], dtype).tobytes()
-        pieces.append(bytes(size * dtype.itemsize) if value is None else value)
+            pieces.append(np.array([number or 0 for number in numbers], dtype).tobytes())
+        else:
+            pieces.append(bytes(size * dtype.itemsize) if value is None else value)
     wrong = [row for row, piece in enumerate(pieces) if len(piece) != size * dtype.itemsize]
     if wrong:
         reason = f"{dtype} of shape {list(given.shape)} takes {size * dtype.itemsize} bytes"

@@ -7,6 +7,7 @@ stay structs, and nulls stay where they are at every depth.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -17,25 +18,37 @@ from numpy.typing import NDArray
 from headrace.batch import list_array
 from headrace.errors import SchemaError
 
+_types = pa.types
 _LISTS = (
-    pa.types.is_list,
-    pa.types.is_large_list,
-    pa.types.is_fixed_size_list,
-    pa.types.is_list_view,
-    pa.types.is_large_list_view,
-    pa.types.is_map,
+    _types.is_list,
+    _types.is_large_list,
+    _types.is_fixed_size_list,
+    _types.is_list_view,
+    _types.is_large_list_view,
+    _types.is_map,
 )
-_SMALL_TIMES = (pa.types.is_date32, pa.types.is_time32)
 _SAME = (
-    pa.types.is_null,
-    pa.types.is_boolean,
-    pa.types.is_integer,
-    pa.types.is_floating,
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_binary,
-    pa.types.is_large_binary,
+    _types.is_null,
+    _types.is_boolean,
+    _types.is_integer,
+    _types.is_floating,
+    _types.is_string,
+    _types.is_large_string,
+    _types.is_binary,
+    _types.is_large_binary,
 )
+_SMALL = 32  # bits of the shorter times
+_FAMILIES: Mapping[str, Sequence[Callable[[Any], bool]]] = {
+    "same": _SAME,
+    "list": _LISTS,
+    "struct": (_types.is_struct,),
+    "dictionary": (_types.is_dictionary,),
+    "runs": (_types.is_run_end_encoded,),
+    "decimal": (_types.is_decimal,),
+    "view": (_types.is_string_view, _types.is_binary_view),
+    "bytes": (_types.is_fixed_size_binary, _types.is_interval),
+    "time": (_types.is_temporal,),
+}
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -48,57 +61,55 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         >>> plain_type(pa.list_(pa.timestamp("ns", "Europe/Berlin")))
         LargeListType(large_list<item: int64>)
     """
-    given = cast("Any", kind)
-    if isinstance(kind, pa.BaseExtensionType):
-        return plain_type(kind.storage_type)
-    if any(is_same(kind) for is_same in _SAME):
-        return kind
-    if is_list(kind):
-        return pa.large_list(plain_type(_value_type(kind)))
-    if pa.types.is_struct(kind):
-        return pa.struct(list(zip(_member_names(kind), map(plain_type, _member_types(kind)), strict=True)))
-    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
-        return plain_type(given.value_type)
-    if pa.types.is_decimal(kind):
-        return pa.string() if given.scale >= 0 else pa.binary()
-    if pa.types.is_string_view(kind):
-        return pa.large_string()
-    if pa.types.is_binary_view(kind):
-        return pa.large_binary()
-    if pa.types.is_fixed_size_binary(kind) or pa.types.is_interval(kind):
-        return pa.binary()
-    if pa.types.is_temporal(kind):
-        return pa.int32() if any(is_small(kind) for is_small in _SMALL_TIMES) else pa.int64()
-    raise SchemaError(
-        f"{kind} can be written to Arrow IPC files alone; take the column apart, or leave it out"
-    )
+    given: Any = kind
+    match _family(kind):
+        case "same":
+            plain = kind
+        case "extension":
+            plain = plain_type(given.storage_type)
+        case "list":
+            plain = pa.large_list(plain_type(_value_type(kind)))
+        case "struct":
+            members = map(plain_type, _member_types(kind))
+            plain = pa.struct(list(zip(_member_names(kind), members, strict=True)))
+        case "dictionary" | "runs":
+            plain = plain_type(given.value_type)
+        case "decimal":
+            plain = pa.string() if given.scale >= 0 else pa.binary()
+        case "view":
+            plain = pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
+        case "bytes":
+            plain = pa.binary()
+        case _:
+            plain = pa.int32() if kind.bit_width == _SMALL else pa.int64()
+    return plain
 
 
 def to_plain(array: pa.Array) -> pa.Array:
     """Bring an array to its plain form."""
-    kind, plain = array.type, plain_type(array.type)
-    given = cast("Any", array)
-    if kind == plain:
-        return array
-    if isinstance(kind, pa.BaseExtensionType):
-        return to_plain(given.storage)
-    if pa.types.is_map(kind):
-        return to_plain(array.view(pa.list_(cast("Any", kind).field(0))))
-    if is_list(kind):
-        lengths = pc.fill_null(pc.call_function("list_value_length", [array]), 0)
-        return list_array(to_plain(given.flatten()), np.asarray(lengths, np.int64), is_null(array))
-    if pa.types.is_struct(kind):
-        parts = [to_plain(given.field(place)) for place in range(kind.num_fields)]
-        return pa.StructArray.from_arrays(parts, fields=list(cast("Any", plain)), mask=_mask(array))
-    if pa.types.is_dictionary(kind):
-        return to_plain(given.dictionary_decode())
-    if pa.types.is_run_end_encoded(kind):
-        return to_plain(pc.run_end_decode(given))
-    if plain == pa.binary() and not pa.types.is_fixed_size_binary(kind):
-        return array.view(pa.binary(kind.bit_width // 8)).cast(pa.binary())
-    if pa.types.is_temporal(kind):
-        return array.view(plain)
-    return array.cast(plain)
+    given: Any = array
+    plain = plain_type(array.type)
+    match _family(array.type):
+        case "same":
+            result = array
+        case "extension":
+            result = to_plain(given.storage)
+        case "list":
+            result = _list_to_plain(array)
+        case "struct":
+            result = _struct_to_plain(array)
+        case "dictionary":
+            result = to_plain(given.dictionary_decode())
+        case "runs":
+            result = to_plain(pc.call_function("run_end_decode", [array]))
+        case "time":
+            result = array.view(plain)
+        case "bytes":
+            result = _bytes_to_plain(array)
+        case _:
+            is_text = plain != pa.binary()  # of a decimal
+            result = array.cast(plain) if is_text else _bytes_to_plain(array)
+    return result
 
 
 def from_plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -107,35 +118,50 @@ def from_plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
     Raises:
         ValueError: Its values are none of this type (pyarrow's errors are such).
     """
-    given = cast("Any", kind)
-    if array.type == kind:
-        return array
+    given: Any = kind
+    match _family(kind):
+        case _ if array.type == kind:
+            result = array
+        case "extension":
+            result = pa.ExtensionArray.from_storage(kind, from_plain(array, given.storage_type))
+        case "list":
+            result = _to_lists(array, kind)
+        case "struct":
+            result = _to_struct(array, kind)
+        case "dictionary":
+            result = _to_dictionary(from_plain(array, given.value_type), kind)
+        case "runs":
+            options = pc.RunEndEncodeOptions(given.run_end_type)
+            result = pc.call_function("run_end_encode", [from_plain(array, given.value_type)], options)
+        case "time":
+            result = array.view(kind)
+        case "bytes":
+            result = _to_bytes(array, kind)
+        case _:
+            is_bytes = array.type == pa.binary() and pa.types.is_decimal(kind)
+            result = _to_bytes(array, kind) if is_bytes else array.cast(kind)
+    return result
+
+
+def _family(kind: pa.DataType) -> str:
     if isinstance(kind, pa.BaseExtensionType):
-        return pa.ExtensionArray.from_storage(kind, from_plain(array, kind.storage_type))
-    if is_list(kind):
-        return _to_lists(array, kind)
-    if pa.types.is_struct(kind):
-        parts = [
-            from_plain(cast("Any", array).field(place), member)
-            for place, member in enumerate(_member_types(kind))
-        ]
-        return pa.StructArray.from_arrays(parts, fields=list(given), mask=_mask(array))
-    if pa.types.is_dictionary(kind):
-        return _to_dictionary(from_plain(array, given.value_type), kind)
-    if pa.types.is_run_end_encoded(kind):
-        return pc.run_end_encode(from_plain(array, given.value_type), run_end_type=given.run_end_type)
-    if pa.types.is_binary(array.type) and not pa.types.is_binary_view(kind):
-        if pa.types.is_fixed_size_binary(kind):
-            return array.cast(kind)
-        return array.cast(pa.binary(kind.bit_width // 8)).view(kind)
-    if pa.types.is_temporal(kind):
-        return array.view(kind)
-    return array.cast(kind)
+        return "extension"
+    for name, tests in _FAMILIES.items():
+        if any(is_such(kind) for is_such in tests):
+            return name
+    raise SchemaError(
+        f"{kind} can be written to Arrow IPC files alone; take the column apart, or leave it out"
+    )
 
 
 def is_list(kind: pa.DataType) -> bool:
     """Whether values are lists of any kind, maps among them."""
     return any(is_such(kind) for is_such in _LISTS)
+
+
+def lengths_of(array: pa.Array) -> NDArray[np.int64]:
+    """Tell how many values each list holds, 0 where it is null; int64 of shape [n]."""
+    return np.asarray(pc.fill_null(pc.call_function("list_value_length", [array]), 0), np.int64)
 
 
 def is_null(array: pa.Array) -> NDArray[np.bool_]:
@@ -145,12 +171,27 @@ def is_null(array: pa.Array) -> NDArray[np.bool_]:
     return np.asarray(array.is_null().to_numpy(zero_copy_only=False), np.bool_)
 
 
+def _list_to_plain(array: Any) -> pa.Array:
+    if pa.types.is_map(array.type):
+        return to_plain(array.view(pa.list_(array.type.field(0))))
+    return list_array(to_plain(array.flatten()), lengths_of(array), is_null(array))
+
+
+def _struct_to_plain(array: Any) -> pa.Array:
+    parts = [to_plain(array.field(place)) for place in range(array.type.num_fields)]
+    fields: Any = list(cast("Any", plain_type(array.type)))
+    return pa.StructArray.from_arrays(parts, fields=fields, mask=_mask(array))
+
+
+def _bytes_to_plain(array: Any) -> pa.Array:
+    return array.view(pa.binary(array.type.bit_width // 8)).cast(pa.binary())
+
+
 def _to_lists(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_fixed_size_list(kind):
         return _to_fixed_lists(array, kind)
-    given, mask = cast("Any", kind), _mask(array)
+    given, mask, lengths = cast("Any", kind), _mask(array), lengths_of(array)
     values = from_plain(cast("Any", array).flatten(), _value_type(kind))
-    lengths = np.asarray(pc.fill_null(pc.call_function("list_value_length", [array]), 0), np.int64)
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     if pa.types.is_large_list(kind):
@@ -172,8 +213,8 @@ def _to_lists(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 def _to_fixed_lists(array: pa.Array, kind: pa.DataType) -> pa.Array:
     size, null = cast("Any", kind).list_size, is_null(array)
-    lengths = np.asarray(pc.fill_null(pc.call_function("list_value_length", [array]), size), np.int64)
-    wrong = np.flatnonzero(lengths != size)
+    lengths = lengths_of(array)
+    wrong = np.flatnonzero(~null & (lengths != size))
     if len(wrong):
         raise ValueError(f"row {wrong[0]} holds {lengths[wrong[0]]} values instead of {size}")
     values, valid = cast("Any", array).flatten(), None
@@ -193,6 +234,15 @@ def _to_dictionary(values: pa.Array, kind: pa.DataType) -> pa.Array:
     except pa.ArrowNotImplementedError:  # of values that Arrow cannot look up each is its own
         indices, held = pa.array(np.arange(len(values)), mask=is_null(values)), values
     return pa.DictionaryArray.from_arrays(indices.cast(given.index_type), held, ordered=given.ordered)
+
+
+def _to_struct(array: Any, kind: Any) -> pa.Array:
+    parts = [from_plain(array.field(place), member) for place, member in enumerate(_member_types(kind))]
+    return pa.StructArray.from_arrays(parts, fields=list(kind), mask=_mask(array))
+
+
+def _to_bytes(array: pa.Array, kind: Any) -> pa.Array:
+    return array.cast(pa.binary(kind.bit_width // 8)).view(kind)
 
 
 def _mask(array: pa.Array) -> pa.Array | None:

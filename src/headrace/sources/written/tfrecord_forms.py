@@ -10,8 +10,8 @@
 | lists of the above but tensors          | a list of the same; of float64 one value of bytes |
 | anything else                           | bytes that are msgpack                         |
 
-A feature that a record lacks is null. A list or tensor that holds nulls is msgpack in that record: bytes where
-the others are numbers, and an int64 for each byte where the others are bytes.
+A feature that a record lacks is null. A list or tensor that holds nulls is msgpack in that record: bytes
+where the others are numbers, and an int64 for each byte where the others are bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headrace.sources.protobuf import pack_varints
@@ -40,7 +39,7 @@ from headrace.sources.written.numbers import (
     with_nulls,
 )
 from headrace.sources.written.packing import check_text, pack
-from headrace.sources.written.plain import is_null, plain_type, to_plain
+from headrace.sources.written.plain import is_null, lengths_of, plain_type, to_plain
 
 COLUMN = "record"
 Flags = NDArray[np.bool_]
@@ -158,7 +157,7 @@ def _write_single(plain: pa.Array, form: Form, name: str) -> pa.Array:
 def _write_lists(plain: pa.Array, form: Form, name: str) -> tuple[pa.Array, Flags]:
     """Write lists, and tell which hold nulls and are left out."""
     null, items = is_null(plain), cast("Any", plain).flatten()
-    lengths = np.asarray(pc.fill_null(pc.call_function("list_value_length", [plain]), 0), np.int64)
+    lengths = lengths_of(plain)
     holds = np.zeros(len(plain), np.bool_)
     holds[np.repeat(np.arange(len(plain)), lengths)[is_null(items)]] = True
     missing = null | holds
@@ -166,7 +165,7 @@ def _write_lists(plain: pa.Array, form: Form, name: str) -> tuple[pa.Array, Flag
         check_text(items, name)
         values = items.fill_null("" if _as_binary(items.type) != items.type else b"")
         values = values.cast(_as_binary(items.type)).cast(pa.large_binary())
-        return write_bytes_lists(name, values, lengths, pa.array(missing)), holds
+        return write_bytes_lists(name, values, lengths, missing), holds
     numbers = _numbers(items, form)
     if form.kind == INT_LIST:
         data, sizes = pack_varints(numbers)

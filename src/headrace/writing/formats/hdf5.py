@@ -8,13 +8,13 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headrace.errors import HeadraceError, MissingDependencyError
 from headrace.sources.hdf5_header import RAGGED
 from headrace.sources.written.forms import stored_schema, to_stored
 from headrace.sources.written.numbers import dtype_of, to_numbers, to_rows, to_runs
+from headrace.sources.written.plain import lengths_of
 from headrace.writing.formats.base import FormatOptions
 from headrace.writing.formats.codecs import choose_codec
 from headrace.writing.formats.hdf5_chunks import CODECS, ChunkWriter, chunk_rows, filters_of
@@ -154,7 +154,7 @@ class _Lists:
         offsets.append(np.zeros(1, np.int64))
 
     def append(self, array: pa.Array) -> None:
-        lengths = np.asarray(pc.call_function("list_value_length", [array]), np.int64)
+        lengths = lengths_of(array)
         self._offsets.append(self._values.rows + np.cumsum(lengths))
         self._values.append(to_numbers(cast("Any", array).flatten())[0])
 

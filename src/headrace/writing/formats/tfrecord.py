@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pyarrow as pa
 
@@ -40,11 +41,10 @@ class TfRecordWriter:
         is_packed = choose_codec("TFRecord", options, _CODECS) == "gzip"
         stored_schema(schema, "tfrecord")
         self._crc = _crc32c()
-        self._raw = open(path, "wb", buffering=_BUFFER)
-        self._stream: BinaryIO = self._raw
+        self._raw = io.BufferedWriter(io.FileIO(path, "wb"), _BUFFER)
+        self._stream: io.BufferedIOBase = self._raw
         if is_packed:  # its header names no file and no time
-            packed = gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=self._raw, mtime=0)
-            self._stream = cast("BinaryIO", packed)
+            self._stream = gzip.GzipFile("", "wb", _LEVEL, self._raw, mtime=0)
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Append one row group."""
