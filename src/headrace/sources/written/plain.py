@@ -90,7 +90,7 @@ def to_plain(array: pa.Array) -> pa.Array:
     given: Any = array
     plain = plain_type(array.type)
     match _family(array.type):
-        case "same":
+        case _ if array.type == plain:
             result = array
         case "extension":
             result = to_plain(given.storage)
