@@ -9,8 +9,8 @@ A tour of the central types, in the order in which a sample meets them:
   every sample its id.
 - `Selection` says which samples take part, `Plan` in which order and in which batch: pure
   arithmetic, before any byte is read.
-- `Dataset` is the recipe, an immutable value; `open`, `from_arrays`, `from_arrow` and
-  `from_polars` make one, and each of its verbs returns a new one.
+- `Dataset` is the recipe, an immutable value; `open`, `from_arrays`, `from_arrow`,
+  `from_polars` and `from_dask` make one, and each of its verbs returns a new one.
 - `Loader` iterates over the batches of an epoch and resumes exactly.
 - `Batch` holds named arrays and the samples' ids.
 
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from headrace.execution.executors import Executor, Processes, Serial, Threads
     from headrace.fitting.pipeline import Pipeline
     from headrace.index.base import Index
-    from headrace.inputs import from_arrays, from_arrow, from_polars, mix
+    from headrace.inputs import from_arrays, from_arrow, from_dask, from_polars, mix
     from headrace.inputs import open_dataset as open
     from headrace.loader import Loader
     from headrace.manifest import Manifest, RowGroup, Shard
@@ -166,7 +166,7 @@ _MODULES = {
     "execution.executors": ("Executor", "Processes", "Serial", "Threads"),
     "fitting.pipeline": ("Pipeline",),
     "index.base": ("Index",),
-    "inputs": ("from_arrays", "from_arrow", "from_polars", "mix", "open"),
+    "inputs": ("from_arrays", "from_arrow", "from_dask", "from_polars", "mix", "open"),
     "loader": ("Loader",),
     "manifest": ("Manifest", "RowGroup", "Shard"),
     "planning.buckets": ("Buckets",),
@@ -339,6 +339,7 @@ __all__ = [
     "find_duplicates",
     "from_arrays",
     "from_arrow",
+    "from_dask",
     "from_polars",
     "mix",
     "open",

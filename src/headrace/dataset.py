@@ -34,6 +34,7 @@ from headrace.planning.order import Shuffle, check_shuffle
 from headrace.planning.plan import BatchPlan, Plan
 from headrace.planning.selection import Selection
 from headrace.planning.world import World
+from headrace.selecting.dask_verbs import DaskVerbs
 from headrace.selecting.split_verbs import SplitVerbs
 from headrace.selecting.verbs import SampleVerbs
 from headrace.sources.base import Source
@@ -47,7 +48,7 @@ Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs, CacheVerbs, WriteVerbs):
+class Dataset(ValueVerbs, SampleVerbs, SplitVerbs, IndexVerbs, DedupVerbs, CacheVerbs, WriteVerbs, DaskVerbs):
     """Samples and what is done to them, as a value.
 
     Immutable, thread-safe, and picklable if its functions are. Make one with `hr.open`,

@@ -115,6 +115,36 @@ def from_polars(frame: pl.DataFrame) -> Dataset:
     return Dataset.of(MemorySource.from_table(from_frame(frame)))
 
 
+def from_dask(collection: Any, *, scheduler: str | None = None) -> Dataset:
+    """Make a data set of a dask dataframe, or of a list of delayed frames or tables.
+
+    Each partition is a row group. Partitions are computed once now, to count their samples and digest their
+    contents, and again whenever they are read: `persist` what takes long. They must be the same each time.
+    The fingerprint depends on their contents, and not on how dask computes them.
+
+    Args:
+        collection: A `dask.dataframe`, or `dask.delayed` objects that yield pandas or Polars frames or Arrow
+            tables. Levels of a pandas index that have a name become columns; NaN of pandas is null.
+        scheduler: Where they are computed: `"threads"`, `"processes"`, `"synchronous"`; by default on
+            the program's dask client, if it has one.
+
+    Raises:
+        OptionError: The collection is something else.
+        SchemaError: Partitions differ in their columns, or hold what Arrow has no type for.
+        SourceError: A partition cannot be computed.
+        MissingDependencyError: The extra `dask` is not installed.
+
+    Example:
+        >>> import dask, headrace as hr, pyarrow as pa
+        >>> parts = [dask.delayed(pa.table)({"x": [number, 2 * number]}) for number in range(3)]
+        >>> hr.from_dask(parts, scheduler="synchronous").to_polars()["x"].to_list()
+        [0, 0, 1, 2, 2, 4]
+    """
+    from headrace.execution.dask.partitions import open_collection
+
+    return Dataset.of(open_collection(collection, scheduler))
+
+
 def mix(
     parts: Mapping[str, Dataset],
     weights: Mapping[str, float] | None = None,

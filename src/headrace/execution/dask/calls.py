@@ -45,7 +45,7 @@ def load(pieces: Sequence[bytes]) -> Callable[[Any], Any]:
         WorkerError: It cannot be made here.
     """
     try:
-        return _unpack(b"".join(pieces))
+        return unpack(b"".join(pieces))
     except Exception as error:
         raise WorkerError(
             f"a dask worker cannot load the function: {type(error).__name__}: {error}; workers need the same "
@@ -56,7 +56,7 @@ def load(pieces: Sequence[bytes]) -> Callable[[Any], Any]:
 def call(function: Callable[[Any], Any], item: bytes) -> bytes:
     """Call the function on an item; return the packed result and None, or None and what was raised."""
     try:
-        result = function(_unpack(item))
+        result = function(unpack(item))
     except BaseException as error:  # a panic of a library must reach the caller too
         return pack((None, sendable(error)), "an error")
     try:
@@ -68,12 +68,13 @@ def call(function: Callable[[Any], Any], item: bytes) -> bytes:
 
 def outcome_of(reply: bytes) -> Any:
     """Return the result that `call` packed, or raise the error, with its cause."""
-    result, error = _unpack(reply)
+    result, error = unpack(reply)
     if error is not None:
         raise_received(error)
     return result
 
 
-def _unpack(payload: bytes) -> Any:
+def unpack(payload: bytes) -> Any:
+    """Return what `pack` was given; only for what a process of this program has packed."""
     pickler: Any = ForkingPickler
-    return pickler.loads(payload)  # what a process of this program has pickled
+    return pickler.loads(payload)

@@ -34,8 +34,8 @@ def fetch(client: Client, future: Future[Any], item: Any) -> Any:
         raise WorkerError(
             f"item {_shown(item)}: the {error.allowed_failures + 1} workers that ran it one after the other "
             f"died, the last one at {error.last_worker.address}: mostly for want of memory, or they were "
-            "killed; give each worker more memory or fewer threads, or make row groups smaller, then run again, "
-            "which continues where something was kept"
+            "killed; give each worker more memory or fewer threads, or make row groups smaller, then run "
+            "again, which continues where something was kept"
         ) from error
     except (CancelledError, OSError) as error:  # an item's own errors come as results
         raise_lost(client, error)
