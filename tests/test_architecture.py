@@ -139,6 +139,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "confluent_kafka": ("online/kafka.py",),
     "dask": ("execution/dask/",),
     "distributed": ("execution/dask/",),
+    "cloudpickle": ("execution/dask/calls.py",),
+    "pandas": ("execution/dask/collections.py",),
     "cupy": ("execution/device/cuda.py", "augment/cuda/module.py"),
     "jinja2": ("report/page.py",),
     "pydantic": ("jobs/",),

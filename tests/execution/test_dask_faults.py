@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from dask_calls import DiesOnce, WaitsForLater, linger, take_much
 from dask_cluster import Programs, two_processes
@@ -132,7 +133,9 @@ def test_a_cluster_of_this_machine_starts_and_ends() -> None:
     before = Resources.now()
     executor = hr.Dask()
     assert executor.dashboard is None
-    assert os.getpid() not in executor.map(process_number, range(4))
+    found = list(executor.map(where_it_runs, range(4)))
+    assert os.getpid() not in {number for number, _ in found}
+    assert {threads for _, threads in found} == {1}  # Polars would start one for each core in each process
     executor.close()
 
     assert Resources.now().children == before.children
@@ -147,5 +150,5 @@ def test_the_program_s_client_is_used(client: Client) -> None:
     assert client.status == "running"
 
 
-def process_number(item: int) -> int:
-    return os.getpid()
+def where_it_runs(item: int) -> tuple[int, int]:
+    return os.getpid(), pl.thread_pool_size()
