@@ -271,6 +271,22 @@ def test_a_wrong_override_is_named(job_file: Path, override: str, complaint: str
     assert found[0].startswith(complaint)
 
 
+def test_paths_are_taken_from_where_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the file from its folder, those of the command line from the working directory."""
+    folder, here = tmp_path / "jobs[1]", tmp_path / "here"
+    for each in (folder, here):
+        each.mkdir()
+    (folder / "job.toml").write_text('source.path = ["a/*.csv", "b", "/c", "s3://d/*"]\nwrite.path = "out"\n')
+    monkeypatch.chdir(here)
+    job = read_job(folder / "job.toml")
+
+    assert job.source.path == (f"{tmp_path}/jobs[[]1]/a/*.csv", f"{folder}/b", "/c", "s3://d/*")
+    assert job.write.path == f"{folder}/out"
+    job = read_job("../jobs[1]/job.toml", ["write.path=../out", 'source.path=["a", "/b"]', "select.cache=c"])
+    assert job.source.path == (f"{here}/a", "/b")
+    assert (job.write.path, job.select.cache) == (f"{here}/../out", f"{here}/c")
+
+
 # Files that are no job
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from headrace.errors import MissingDependencyError, MissingSourceError, OptionError, SourceError
+from headrace.jobs.paths import resolve
 from headrace.jobs.positions import Path as Keys
 from headrace.jobs.positions import Places, dotted, find_lines
 
 if TYPE_CHECKING:
     from headrace.jobs.model import JobFile
 
+_PATHS = ("path", "artifact", "cache")  # the settings that hold paths
 _AT_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
@@ -24,7 +27,8 @@ def read_job(path: str | Path, overrides: Sequence[str] = ()) -> JobFile:
     Args:
         path: A TOML file.
         overrides: Settings that take the place of the file's, like `write.path=out2`; the value is TOML, or
-            else text. Members of lists are counted from 0: `prepare.0.columns=["age"]`.
+            else text. Members of lists are counted from 0: `prepare.0.columns=["age"]`. Paths are taken from
+            the working directory, those of the file from the file's folder.
 
     Raises:
         OptionError: The file is no TOML, or says what no job can; the message names each line.
@@ -84,12 +88,19 @@ def _set(document: dict[str, Any], override: str, given: dict[Keys, str]) -> Non
     for depth, key in enumerate(keys):
         place = _check_key(inner, key, override, dotted(tuple(keys[:depth])))
         if depth + 1 == len(keys):
-            inner[place] = _value(value)
+            inner[place] = _from_here(_value(value)) if key in _PATHS else _value(value)
         elif isinstance(inner, dict):
             inner = cast("dict[str, Any]", inner).setdefault(place, {})
         else:
             inner = inner[place]
     given[tuple(keys)] = override
+
+
+def _from_here(value: Any) -> Any:
+    """Take paths from where the command is run, as a shell completes them."""
+    if isinstance(value, list):
+        return [_from_here(path) for path in cast("list[Any]", value)]
+    return resolve(value, os.getcwd()) if isinstance(value, str) else value
 
 
 def _check_key(inner: Any, key: str | int, override: str, within: str) -> Any:

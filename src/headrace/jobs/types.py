@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -12,6 +10,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from headrace.errors import OptionError
 from headrace.jobs.named import parse_sql
+from headrace.jobs.paths import resolve
 from headrace.jobs.positions import Path
 from headrace.sources.budget import parse_bytes
 
@@ -37,11 +36,8 @@ def _several(value: object) -> object:
 
 
 def _resolve(path: str, info: ValidationInfo) -> str:
-    """Take a path from the job file's folder; URLs and absolute paths stay."""
-    folder: str = (info.context or {}).get("folder", "")
-    if "://" in path or not path:
-        return path
-    return os.path.join(glob.escape(folder) if glob.has_magic(path) else folder, path)
+    """Take a path from the job file's folder."""
+    return resolve(path, (info.context or {}).get("folder", ""))
 
 
 def _sql(text: str) -> str:
