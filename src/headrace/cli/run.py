@@ -50,7 +50,7 @@ def run_job(path: str, options: RunOptions) -> int:
         The exit code: 0, or 3 if only a part is written.
 
     Raises:
-        HeadraceError: The job cannot be done, and nothing is written.
+        HeadraceError: The job cannot be done, and nothing of it was begun.
         KeyboardInterrupt: Ctrl-C was pressed; the message says what then.
     """
     with _plain_warnings():

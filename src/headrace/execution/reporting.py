@@ -209,7 +209,7 @@ def describe(stage: Stage, pace: Pace) -> str:
         >>> describe(stage, pace)
         '40 of 100 shards, 400 rows, 40 rows/s, 15 s left'
     """
-    parts = [f"{stage.done:,} of {stage.total:,} {stage.unit}", *_rows(stage, pace.rows_per_second(stage))]
+    parts = [*_items(stage), *_rows(stage, pace.rows_per_second(stage))]
     left = pace.seconds_left(stage)
     if left is not None:
         parts.append(f"{duration(left)} left")
@@ -225,11 +225,11 @@ def describe_end(stage: Stage) -> str:
         >>> describe_end(Stage("write", 2, done=1, seconds=90.0))
         'stopped at 1 of 2 shards, after 90 s'
     """
-    is_whole = stage.done >= stage.total
-    done = f"{stage.done:,} of {stage.total:,} {stage.unit}"
     rows = _rows(stage, stage.rows / stage.seconds if stage.seconds > 0 else 0.0)
-    ending = f"{'took' if is_whole else 'after'} {duration(stage.seconds)}"
-    return ", ".join([done if is_whole else f"stopped at {done}", *rows, ending])
+    parts = ", ".join([*_items(stage), *rows])
+    if stage.done < stage.total:
+        return f"stopped at {parts}, after {duration(stage.seconds)}"
+    return f"{parts}{', ' if parts else ''}took {duration(stage.seconds)}"
 
 
 def duration(seconds: float) -> str:
@@ -242,6 +242,11 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _items(stage: Stage) -> Iterator[str]:
+    if stage.total:
+        yield f"{stage.done:,} of {stage.total:,} {stage.unit}"
 
 
 def _rows(stage: Stage, per_second: float) -> Iterator[str]:

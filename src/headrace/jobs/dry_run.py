@@ -148,11 +148,10 @@ def _try(job: JobFile, ds: Dataset) -> tuple[_Trial, list[str]]:
     counts = ds.selection.counts(ds.manifest.starts)
     groups = np.flatnonzero(counts)[:_TRIED_GROUPS]
     some = ds.slice(0, int(counts[groups].sum()))
+    small = _small(job, len(some) / max(len(ds), 1))
     try:
-        for _ in range(2):
-            stages = Stages()
-            built = decide(_small(job, len(some) / max(len(ds), 1)), some, stages, Serial())
-            _write(built, stages)
+        _do(small, some, Stages())
+        built = _do(small, some, stages := Stages())
     except _WRONG:
         raise
     except HeadraceError as error:
@@ -178,11 +177,13 @@ def _small(job: JobFile, share: float) -> JobFile:
     return job.model_copy(update=changed)
 
 
-def _write(built: Built, stages: Stages) -> None:
+def _do(job: JobFile, ds: Dataset, stages: Stages) -> Built:
+    built = decide(job, ds, stages, Serial())
     with tempfile.TemporaryDirectory(prefix="headrace-dry-run-") as folder:
         for output in built.outputs:
             path = os.path.join(folder, output.name or "all")
             output.dataset.write(path, **output.settings, executor=Serial(), progress=stages.of(output.name))
+    return built
 
 
 def _scan(stage: Stage, trial: _Trial, scale: float, workers: int, source_bytes: int) -> Scan:

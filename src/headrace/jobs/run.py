@@ -28,7 +28,7 @@ def run(job: JobFile, stages: Stages, executor: Executor | None = None, resume: 
         resume: Whether to go on with what an interrupted run has left.
 
     Raises:
-        HeadraceError: The job cannot be done, and nothing is written.
+        HeadraceError: The job cannot be done, and nothing of it was begun.
 
     Example:
         >>> import headrace as hr, tempfile
@@ -59,7 +59,7 @@ def run(job: JobFile, stages: Stages, executor: Executor | None = None, resume: 
         built.close()
     summary = JobSummary(outputs, built.counts, tuple(stages.all), time.perf_counter() - begun)
     error = next((output.error for output in outputs if output.error is not None), None)
-    if error is not None and not any(output.written or output.kept for output in outputs):
+    if error is not None and not any(output.is_begun for output in outputs):
         raise error
     return summary
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, JobError
 from headrace.execution.stages import Stage
 from headrace.jobs.build import Counts
 
@@ -34,6 +34,11 @@ class OutputSummary:
     kept: int
     nbytes: int
     error: HeadraceError | None = None
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it is complete, or has something that the next run continues with."""
+        return self.error is None or self.shards > 0 or isinstance(self.error, JobError)
 
 
 @dataclass(frozen=True, slots=True)
