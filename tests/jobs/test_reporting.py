@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from terminals import HIDE_CURSOR, Terminal, last_lines
 
@@ -69,6 +69,7 @@ def test_lines_without_a_terminal(clock: Clock, capfd: pytest.CaptureFixture[str
     lines = capfd.readouterr().err.splitlines()
 
     assert len(lines) == 10
+    assert lines[0] == "write: 2 of 20 shards, 2,000 rows, 667 rows/s, 27 s left"
     assert lines[3] == "write: 8 of 20 shards, 8,000 rows, 667 rows/s, 18 s left"
     assert lines[9] == "write: 20 of 20 shards, 20,000 rows, 667 rows/s, took 30 s"
 
@@ -96,6 +97,7 @@ def test_a_stage_that_is_given_up_says_so(clock: Clock, capfd: pytest.CaptureFix
     assert lines == [lines[0], "write: stopped at 1 of 4 shards, after 3 min"]
 
 
+@settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     total=st.integers(0, 50),
     moves=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 500), st.floats(0, 9)), max_size=20),

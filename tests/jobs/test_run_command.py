@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from distributed import LocalCluster
 
 import headrace as hr
 from headrace.cli import main
@@ -324,6 +325,18 @@ def test_warnings_are_sentences(folder: Path, capsys: pytest.CaptureFixture[str]
 
     assert errors.startswith("headrace: warning: more than 20.0 % of a source is left out as duplicates")
     assert errors.count("\n") == 1
+
+
+def test_the_dashboard_is_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Work on a Dask cluster can be watched from its beginning."""
+    with LocalCluster(n_workers=1, processes=False, protocol="tcp", dashboard_address=":0") as cluster:
+        dask = ("--set", "executor.kind=dask", "--set", f"executor.address={cluster.scheduler_address}")
+        assert command(folder, *dask) == 0
+        shown = capsys.readouterr()
+        assert command(folder, "--quiet", *dask) == 0
+
+    assert shown.err.splitlines()[0] == f"headrace: dashboard: {cluster.dashboard_link}"
+    assert capsys.readouterr().err == ""
 
 
 def test_ctrl_c_keeps_what_is_written(folder: Path, answer: Callable[..., Any]) -> None:

@@ -83,8 +83,9 @@ class Lines:
         self._tenths: dict[Stage, int] = {}
 
     def begin(self, stage: Stage) -> None:
-        """Remember when it began."""
+        """Remember where it began."""
         self._paces[stage] = Pace()
+        self._paces[stage].note(stage)
 
     def advance(self, stage: Stage) -> None:
         """Write a line at each tenth but the last."""
@@ -125,6 +126,7 @@ class Bars:
         """Draw its bar."""
         self._shown[stage] = None
         self._paces[stage] = Pace()
+        self._paces[stage].note(stage)
         if not self._is_brief:
             self._draw(stage)
 
