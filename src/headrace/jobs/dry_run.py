@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from headrace.jobs.model import JobFile
 
 _TRIED_GROUPS = 2
-_NOT_SCANS = ("publish", "order")
+_NOT_SCANS = ("identify", "order", "publish")
 # Wrong whatever the samples are; what else goes wrong may be for want of samples.
 _WRONG = (SchemaError, MissingSourceError, MissingDependencyError)
 

@@ -21,6 +21,7 @@ from headrace.planning.plan import Plan
 from headrace.planning.selection import Selection
 from headrace.sources.written.manifest import WrittenFile, WrittenManifest
 from headrace.writing.artifacts import save_artifacts
+from headrace.writing.contents import contents_of
 from headrace.writing.cutting import (
     GROUP_BYTES,
     Cutting,
@@ -84,6 +85,7 @@ class Planned:
         stored: Those of them that are in the files.
         shards: In order.
         identity: What the output follows from, by the name of each part.
+        contents: Digest of all bytes of each input shard.
     """
 
     rows: Rows
@@ -91,10 +93,11 @@ class Planned:
     stored: pa.Schema
     shards: tuple[ShardPlan, ...]
     identity: dict[str, str]
+    contents: tuple[str, ...]
 
 
 def plan_job(job: WriteJob, executor: Executor, stages: Stages) -> Planned:
-    """Plan the shards; reads no sample but for the schema of arrays, or the columns of `partition_by`.
+    """Plan the shards; of samples, reads one for the schema of arrays and the columns of `partition_by`.
 
     Raises:
         OptionError: Arguments do not go together.
@@ -130,8 +133,9 @@ def plan_job(job: WriteJob, executor: Executor, stages: Stages) -> Planned:
     else:
         sizes = [(size, group_rows) for size in job.cutting.cut(order.count, sample_bytes)]
         shards = name_shards(sizes, suffix)
-    identity = identity_of(identity_rows, job.cutting, job.format, job.options, job.partition_by)
-    return Planned(rows, schema, stored, tuple(shards), identity)
+    contents = contents_of(recipe.source, executor, stages)
+    identity = identity_of(identity_rows, job.cutting, job.format, job.options, job.partition_by, contents)
+    return Planned(rows, schema, stored, tuple(shards), identity, tuple(contents))
 
 
 def run_job(
@@ -171,7 +175,7 @@ def _write(
     job: WriteJob, planned: Planned, journal: Journal, executor: Executor, stages: Stages, folder: Path
 ) -> tuple[WrittenManifest, int]:
     """Write the shards that are not there, and publish; returns how many were written."""
-    keys = shard_keys(planned.shards, planned.rows, planned.stored, planned.identity)
+    keys = shard_keys(planned.shards, planned.rows, planned.stored, planned.identity, planned.contents)
     files: dict[str, WrittenFile] = {}
     kept: dict[str, str] = {}
     missing: list[tuple[ShardPlan, str]] = []
@@ -195,7 +199,7 @@ def _write(
         planned.identity,
         describe(job.recipe),
         tuple(name for name in extras if name.endswith(".json")),
-        versions_of(job.format),
+        versions_of(job.format, job.recipe),
     )
     with stages.stage("publish", len(files), "shards") as advance:
         journal.publish(manifest, kept, extras)
