@@ -89,22 +89,22 @@ def test_a_killed_or_slow_worker_loses_and_doubles_nothing(
 
 
 @pytest.mark.parametrize(
-    ("step", "cause", "message"),
+    "trouble",
     [
         (raise_while, hr.PrepareError, r"in-3\.parquet, row group 1: .*cannot bear 100"),
         (kill_while, hr.WorkerError, r"part-00003\.parquet: the 2 workers that ran it .* died"),
     ],
+    ids=["raises", "kills"],
 )
 def test_what_fails_is_told_and_the_rest_is_kept(
     numbers: hr.Dataset,
     executor: hr.Dask,
     tmp_path: Path,
     switch: Path,
-    step: Callable[..., Any],
-    cause: type[Exception],
-    message: str,
+    trouble: tuple[Callable[..., Any], type[Exception], str],
 ) -> None:
     """A function that raises, and one that no worker survives: the next run goes on from there."""
+    step, cause, message = trouble
     ds = troubled(numbers, step, switch)
     with pytest.raises(hr.JobError, match=message) as raised:
         ds.write(tmp_path / "out", executor=executor, progress=False)

@@ -14,6 +14,7 @@ from headrace.execution.recipe import Recipe, needs_ids
 from headrace.fingerprint import digest, digest_now
 from headrace.prepare.base import Step
 from headrace.prepare.chain import Chain
+from headrace.prepare.step import PrepareStep
 from headrace.prepare.steps.decode import DecodeImage
 from headrace.version import __version__
 from headrace.writing.contents import recipes_of
@@ -55,7 +56,7 @@ def describe(recipe: Recipe) -> tuple[str, ...]:
     return (*lines, *(_line(op) for op in random))
 
 
-def steps_of(recipe: Recipe) -> list[Step]:
+def steps_of(recipe: Recipe) -> list[Step | PrepareStep]:
     """Return the steps, those of pipelines one by one."""
     return [step for one in recipe.steps for step in (one.steps if isinstance(one, Chain) else (one,))]
 
