@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from headrace.errors import HeadraceError, JobError, OptionError, OutputError, WorkerError
-from headrace.execution.executors import Executor
+from headrace.execution.executors import Executor, Processes, Threads
 from headrace.execution.recipe import Recipe
 from headrace.execution.remember import RememberingRecipe
 from headrace.execution.stages import Stages
@@ -238,7 +238,8 @@ class _Run:
             )
         ]
         workers = int(getattr(self.executor, "count", 1))
-        rows = replace(rows, threads=max(workers // len(tasks), 1))
+        if isinstance(self.executor, (Threads, Processes)):  # fewer tasks than workers of this machine
+            rows = replace(rows, threads=max(workers // len(tasks), 1))
         work = ShardWork(rows, found, job.format, job.options, self.planned.stored, staging, self.folder)
         failed: list[tuple[str, BaseException]] = []
         with self.stages.stage("write", self.shards) as advance:

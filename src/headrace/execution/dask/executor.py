@@ -75,6 +75,11 @@ class Dask:
             return self._client
 
     @property
+    def count(self) -> int:
+        """How many threads the cluster's workers have at the moment."""
+        return count_threads(self.client)
+
+    @property
     def dashboard(self) -> str | None:
         """The link of the cluster's dashboard; None where it has none, or before the first use."""
         if self._client is None or self._client.status != "running":
