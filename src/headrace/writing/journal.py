@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from headrace.errors import ClosedError, OutputError, StateError
 from headrace.fingerprint import digest
@@ -74,21 +74,17 @@ class Journal:
                 they differ.
             CorruptSourceError: It holds an output whose manifest is damaged.
         """
-        folder = Path(os.path.abspath(folder))
+        folder, identity = Path(os.path.abspath(folder)), dict(identity)
         with output_errors(folder):
             _make(folder)
             if resume and not (folder / UNFINISHED).exists():
                 found = read_manifest(os.fspath(folder))
-                if (
-                    found is not None
-                    and dict(found.identity) == dict(identity)
-                    and not _lacking(folder, found)
-                ):
+                if _is_of(found, identity) and not _lacking(folder, found):
                     return cls(folder, Staging(folder / UNFINISHED), None, complete=found)
             _check_ours(folder)
             lock = OutputLock(folder / UNFINISHED)
             try:
-                return cls._open_locked(folder, lock, dict(identity), resume=resume, update=update)
+                return cls._open_locked(folder, lock, identity, resume=resume, update=update)
             except BaseException:
                 lock.release()
                 raise
@@ -100,31 +96,28 @@ class Journal:
         if publishing.resume(folder):
             _clear(folder)
         found, job = read_manifest(os.fspath(folder)), _read_job(folder, resume=resume)
-        previous: dict[str, WrittenFile] = {}
         if found is None and job is None:
             _check_empty(folder)
-        if found is not None:
-            is_same = dict(found.identity) == identity
-            if not is_same and not update:
-                raise StateError(
-                    _differences(folder, "the complete output", found.identity, identity) + _UPDATE
+        lacking = [] if found is None else _lacking(folder, found)
+        if found is not None and not _is_of(found, identity) and not update:
+            raise StateError(_differences(folder, "the complete output", found.identity, identity) + _UPDATE)
+        is_begun = job is not None and job["identity"] == identity
+        if resume and not is_begun and _is_of(found, identity):
+            if not lacking:
+                _sweep(folder / UNFINISHED, None if job is None else job["staging"])
+                lock.release()
+                return cls(folder, Staging(folder / UNFINISHED), None, complete=found)
+            if not update:
+                raise OutputError(
+                    f"{folder / lacking[0]}: is gone or changed since the job wrote it, and "
+                    f"{len(lacking) - 1} more; `update=True` writes what lacks, `resume=False` everything"
                 )
-            if is_same and resume and (job is None or job["identity"] != identity):
-                changed = _lacking(folder, found)
-                if not changed:
-                    _sweep(folder / UNFINISHED, None if job is None else job["staging"])
-                    lock.release()
-                    return cls(folder, Staging(folder / UNFINISHED), None, complete=found)
-                if not update:
-                    raise OutputError(
-                        f"{folder / changed[0].name}: is gone or changed since the job wrote it, and "
-                        f"{len(changed) - 1} more; `update=True` writes what lacks, `resume=False` everything"
-                    )
-            if update:
-                lacking = {file.name for file in _lacking(folder, found)}
-                previous = {file.key: file for file in found.files if file.name not in lacking}
-        if job is not None and resume and job["identity"] != identity:
+        if resume and not is_begun and job is not None:
             raise StateError(_differences(folder, "unfinished work", job["identity"], identity) + _AGAIN)
+        previous: dict[str, WrittenFile] = {}
+        if found is not None and update:
+            gone = set(lacking)
+            previous = {file.key: file for file in found.files if file.name not in gone}
         staging = _begin(folder, identity, job if resume else None)
         return cls(folder, staging, lock, previous=previous)
 
@@ -247,9 +240,14 @@ def _sweep(unfinished: Path, staging: str | None) -> None:
             shutil.rmtree(trash, ignore_errors=True)
 
 
-def _lacking(folder: Path, manifest: WrittenManifest) -> list[WrittenFile]:
-    """Return the shards of an output that are not there with the size that they were written with."""
-    return [file for file in manifest.files if not has_size(folder / file.name, file.nbytes)]
+def _is_of(found: WrittenManifest | None, identity: dict[str, str]) -> TypeGuard[WrittenManifest]:
+    """Tell whether there is a manifest, and it is of this identity."""
+    return found is not None and dict(found.identity) == identity
+
+
+def _lacking(folder: Path, manifest: WrittenManifest) -> list[str]:
+    """Return the names of an output's shards that are not there with the size that they were written with."""
+    return [file.name for file in manifest.files if not has_size(folder / file.name, file.nbytes)]
 
 
 def _differences(folder: Path, what: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:
