@@ -20,6 +20,7 @@ _FULL = {
     errno.EDQUOT: "the quota of the disk is used up; free space",
     errno.EFBIG: "a file reached the size allowed; raise the limit (`ulimit -f`) or write smaller shards",
     errno.EROFS: "the disk is read-only; make it writable",
+    errno.EIO: "the disk fails, as it is full or broken; free space or mend it",  # LMDB's word for a full one
 }
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # file systems that know no flush of folders do it by themselves
 _LONGEST_NAME = 180  # of the bytes of a shard's own name; 255 are allowed for it and its prefix
