@@ -344,12 +344,14 @@ def test_late_task_puts_nothing_into_a_folder_that_is_gone(out: Path, clean: Pat
         path.write_bytes(content_of("a"))
     run(out, FIRST, resume=resume)
     for attempt in (
-        lambda: late.aside("year=2012/part-00000.parquet"),
         lambda: late.keep("part-00000.parquet", "a", aside, [4], {}),
         lambda: late.keep_part("spill/0.arrow", part),
     ):
         with pytest.raises(FileNotFoundError):
             attempt()
+    for name in ("part-00000.parquet", "year=2012/part-00000.parquet"):
+        with pytest.raises(hr.OutputError, match="is not there; workers must reach"):
+            late.aside(name)
 
     assert tree(out) == tree(clean / "first")
 

@@ -84,6 +84,8 @@ def test_errors_that_are_not_of_the_output() -> None:
     for error in (hr.SourceError(f"cannot be kept: {NO_ROOM}"), hr.PrepareError("failed"), KeyError("x")):
         assert as_output_error(error, "out") is None
     assert as_output_error(raised_while(hr.SourceError("cannot be kept"), full), "out") is None
+    own = hr.OutputError("out: is not there")
+    assert as_output_error(own, "out") is own
     ring = OSError("one")
     ring.__context__ = OSError("two")
     ring.__context__.__context__ = ring

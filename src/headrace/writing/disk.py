@@ -113,7 +113,7 @@ def make_folders(root: Path, name: str) -> None:
 def as_output_error(
     error: BaseException, where: str | os.PathLike[str], kept: str = "what is written is kept"
 ) -> OutputError | None:
-    """Word the error of a disk that takes no more; None if it is another error.
+    """Word the error of a disk that takes no more; None if it is none of the output.
 
     Libraries that say it in words of their own (h5py, lmdb, NumPy) are understood, and what was raised while
     one such error was handled. What a source or a user's function met is no error of the output.
@@ -133,6 +133,8 @@ def as_output_error(
         >>> as_output_error(OSError(errno.ENOENT, "No such file or directory"), "out") is None
         True
     """
+    if isinstance(error, OutputError):
+        return error
     found: BaseException | None = error
     for _ in range(8):  # causes may form a ring
         if found is None or isinstance(found, HeadraceError):

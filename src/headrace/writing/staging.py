@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.errors import OutputError
 from headrace.hashing.files import digest_file
 from headrace.sources.written.manifest import WrittenFile
 from headrace.writing.disk import aside_of, make_folders, sync_file, sync_folder, write_file
@@ -48,9 +49,14 @@ class Staging:
         """Return a new path to write a shard to, in the folder of its name, which is made.
 
         Raises:
-            FileNotFoundError: The staging folder is gone.
+            OutputError: The staging folder is not there, for this process or any more.
             OSError: A folder cannot be made.
         """
+        if not self.folder.is_dir():
+            raise OutputError(
+                f"{self.folder}: is not there; workers must reach the output's folder under the path that "
+                "the job was given, and a job that is over or started anew takes its old folder away"
+            )
         make_folders(self.folder, name)
         return aside_of(self.folder / name)
 
