@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from written_folders import batch, write_folder
 
 import headrace as hr
+from headrace.cli import main
 from headrace.sources.arrow import ArrowSource
 from headrace.sources.base import SupportsCopy
 from headrace.sources.parquet import ParquetSource
@@ -201,6 +202,19 @@ def test_format_and_options_of_the_user(tmp_path: Path) -> None:
         hr.open(out, format="arrow")
     with pytest.raises(hr.OptionError, match="ParquetOptions"):
         hr.open(out, options=hr.ArrowOptions())
+
+
+def test_info_says_how_it_came_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`headrace info` tells what was written, as what, and what was done to it."""
+    ds = hr.from_arrow(pa.table({"x": [1, 2, 3], "k": [1, 1, 2]})).filter(pl.col("x") > 1)
+    ds.write(tmp_path / "out", "arrow", partition_by="k", progress=False)
+    assert main(["info", str(tmp_path / "out"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["samples"], facts["shards"], facts["format"]) == (2, 2, "arrow")
+    assert facts["partition_by"] == ["k"]
+    assert facts["bytes"] == sum(path.stat().st_size for path in (tmp_path / "out").glob("k=*/*"))
+    assert main(["info", str(tmp_path / "out")]) == 0
+    assert "written as" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("format", NATURAL)

@@ -17,6 +17,7 @@ from headrace.inputs import open_dataset
 from headrace.manifest import Shard
 from headrace.planning.world import World
 from headrace.sources.open import list_files
+from headrace.sources.written.opening import written_folder
 
 _SHARDS_SHOWN, _COLUMNS_SHOWN, _GAP = 5, 40, 3
 _SHORTEST_CELL, _LONGEST_CELL = 8, 30
@@ -52,6 +53,7 @@ def show_info(paths: Sequence[str], format: str | None, as_json: bool) -> int:
         "bytes": sum(sizes),
         "decoded_bytes": int(dataset.manifest.nbytes.sum()),
         "fingerprint": dataset.fingerprint,
+        **_written(paths),
     }
     if as_json:
         columns = [{"name": field.name, "type": type_name(field.type)} for field in dataset.schema]
@@ -65,8 +67,11 @@ def show_info(paths: Sequence[str], format: str | None, as_json: bool) -> int:
     summary = make_table(("", ""))
     summary.show_header = False
     for name, value in facts.items():
+        if value == []:
+            continue
         is_size = name in ("bytes", "decoded_bytes")
         shown = size(value) if is_size else f"{value:,}" if isinstance(value, int) else value
+        shown = "\n".join(value) if isinstance(value, list) else shown
         summary.add_row(_TITLES.get(name, name), shown)
     console.print(summary, "", _column_table(dataset.schema), "", _shard_table(shards, sizes), sep="\n")
     return 0
@@ -127,7 +132,15 @@ def show_explanation(paths: Sequence[str], format: str | None, epoch: Epoch, as_
     return 0
 
 
-_TITLES = {"row_groups": "row groups", "bytes": "size on disk", "decoded_bytes": "size decoded, about"}
+_TITLES = {
+    "row_groups": "row groups",
+    "bytes": "size on disk",
+    "decoded_bytes": "size decoded, about",
+    "format": "written as",
+    "partition_by": "partitioned by",
+    "recipe": "what was done",
+    "artifacts": "fitted pipelines",
+}
 
 
 def type_name(kind: pa.DataType) -> str:
@@ -145,6 +158,20 @@ def type_name(kind: pa.DataType) -> str:
 def open_paths(paths: Sequence[str], format: str | None) -> Dataset:
     """Open what the command line names."""
     return open_dataset(paths[0] if len(paths) == 1 else paths, format)
+
+
+def _written(paths: Sequence[str]) -> dict[str, Any]:
+    """Tell what the manifest of a written data set says of how it came about; nothing of other data."""
+    found = written_folder(paths[0]) if len(paths) == 1 else None
+    if found is None:
+        return {}
+    manifest = found[1]
+    return {
+        "format": manifest.format,
+        "partition_by": list(manifest.partition_by),
+        "recipe": list(manifest.recipe),
+        "artifacts": list(manifest.artifacts),
+    }
 
 
 def _column_table(schema: pa.Schema) -> Table:

@@ -23,7 +23,7 @@ class ArrowShardWriter:
     def __init__(self, path: Path, schema: pa.Schema, options: FormatOptions) -> None:
         """Create the file."""
         self._schema, self._stored = schema, stored_schema(schema, "arrow")
-        codec = options.compression or "lz4"
+        codec = options.compression or "none"  # read as they lie in memory
         self._sink = pa.OSFile(str(path), "wb")
         settings = pa.ipc.IpcWriteOptions(
             compression=None if codec == "none" else codec, emit_dictionary_deltas=True
