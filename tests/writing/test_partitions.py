@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 
@@ -80,4 +82,33 @@ def test_partitions_that_cannot_be_are_refused(
     """The message says what must hold; nothing is written."""
     with pytest.raises(hr.OptionError, match=message):
         hr.from_polars(frame()).write(tmp_path / "out", partition_by=columns, **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([2**64 - 1, 0, None], pa.uint64()),
+        pa.array([10**18 + 1, -1, None], pa.timestamp("ns", "Europe/Berlin")),
+        pa.array([1, -1, None], pa.timestamp("s")),
+        pa.array([Decimal("1.50"), Decimal("-0.01"), None], pa.decimal128(9, 2)),
+        pa.array(["b", "a", None]).dictionary_encode(),
+    ],
+)
+def test_types_come_back_from_the_folders(tmp_path: Path, column: pa.Array) -> None:
+    """Values that Python or Polars would round, widen or rename are those that were written."""
+    ds = hr.from_arrow(pa.table({"x": [1, 2, 3], "value": column}))
+    ds.write(tmp_path / "out", partition_by="value", progress=False)
+    back = hr.open(tmp_path / "out")
+    assert back.schema == ds.schema
+    found = back.to_arrow().sort_by("x").column("value").combine_chunks()
+    assert repr(found.to_pylist()) == repr(column.to_pylist())
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.list_(pa.int8()), pa.binary(), pa.time64("us"), pa.null()])
+def test_types_that_no_name_tells_are_refused(tmp_path: Path, kind: pa.DataType) -> None:
+    """Column and type are named before anything is written."""
+    ds = hr.from_arrow(pa.table({"x": [1], "value": pa.nulls(1, kind)}))
+    with pytest.raises(hr.SchemaError, match=r"`partition_by` takes .*column `value` has the type"):
+        ds.write(tmp_path / "out", partition_by="value", progress=False)
     assert not (tmp_path / "out").exists()

@@ -20,6 +20,7 @@ from headrace.planning.order import Shuffle
 from headrace.planning.plan import Plan
 from headrace.planning.selection import Selection
 from headrace.sources.written.manifest import WrittenFile, WrittenManifest
+from headrace.sources.written.partitions import check_partitions
 from headrace.writing.artifacts import save_artifacts
 from headrace.writing.contents import contents_of
 from headrace.writing.cutting import (
@@ -298,7 +299,7 @@ def _mean_rows(rows: Rows) -> float:
 
 
 def _check_partitions(job: WriteJob, schema: pa.Schema, stored: pa.Schema) -> None:
-    """Refuse columns that cannot name folders."""
+    """Refuse columns that cannot name folders; `check_partitions` looks at their types."""
     missing = [name for name in job.partition_by if name not in schema.names]
     if missing:
         raise OptionError(f"`partition_by` must name columns, got {missing}; there are {schema.names}")
@@ -308,3 +309,4 @@ def _check_partitions(job: WriteJob, schema: pa.Schema, stored: pa.Schema) -> No
         raise OptionError("`partition_by` must leave a column for the files, got all of them")
     if job.partition_by and job.cutting.shards is not None:
         raise OptionError("`partition_by` says how many shards there are; give `rows_per_shard` instead")
+    check_partitions(schema, job.partition_by)

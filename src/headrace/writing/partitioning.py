@@ -74,8 +74,10 @@ def partition(
     counts = np.bincount(codes, minlength=values.height)
     listed = ids[np.argsort(codes, kind="stable")]
     taken = np.flatnonzero(counts)
-    rows = from_frame(values).to_pylist()
-    folders = tuple(partition_folder(rows[number]) for number in taken.tolist())
+    batch = from_frame(values)
+    folders = tuple(
+        partition_folder({name: batch.column(name)[number] for name in columns}) for number in taken.tolist()
+    )
     return Partitioned(Selection.of(listed, manifest.total), folders, tuple(counts[taken].tolist()))
 
 

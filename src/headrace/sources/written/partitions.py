@@ -31,7 +31,7 @@ def check_partitions(schema: pa.Schema, partition_by: Sequence[str]) -> None:
         raise UnknownColumnError.from_names(missing, schema.names, "`partition_by`: the data set")
     if len(set(partition_by)) != len(partition_by):
         raise SchemaError(f"`partition_by` must name each column once, got {list(partition_by)}")
-    if len(partition_by) == len(schema.names):
+    if partition_by and len(partition_by) == len(schema.names):
         raise SchemaError(
             f"`partition_by` must leave at least one column for the files, got all of {schema.names}"
         )
@@ -39,8 +39,8 @@ def check_partitions(schema: pa.Schema, partition_by: Sequence[str]) -> None:
         kind = schema.field(name).type
         if not _is_told(kind):
             raise SchemaError(
-                "`partition_by` takes columns of whole numbers, truth values, text, categories of text, "
-                f"dates and timestamps, but column `{name}` has the type {kind}; cast it before"
+                "`partition_by` takes columns of whole numbers, decimals, truth values, text, categories of "
+                f"text, dates and timestamps, but column `{name}` has the type {kind}; cast it before"
             )
 
 
@@ -139,7 +139,8 @@ def _is_told(kind: Any) -> bool:
     if _types.is_dictionary(kind):
         return _is_text(kind.value_type) and not kind.ordered
     is_date = _types.is_date32(kind) or _types.is_timestamp(kind)
-    return _types.is_integer(kind) or _types.is_boolean(kind) or _is_text(kind) or is_date
+    is_decimal = _types.is_decimal(kind) and kind.scale >= 0
+    return _types.is_integer(kind) or _types.is_boolean(kind) or _is_text(kind) or is_date or is_decimal
 
 
 def _is_text(kind: Any) -> bool:
