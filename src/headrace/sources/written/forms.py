@@ -11,9 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from headrace.errors import SchemaError
 from headrace.sources.hdf5 import Hdf5Options
 from headrace.sources.written import hdf5_forms, lmdb_forms, tfrecord_forms, tfrecord_reading
 from headrace.sources.written.manifest import WrittenManifest
+from headrace.sources.written.plain import plain_type
 
 FORMATS = ("hdf5", "lmdb", "tfrecord")
 """The formats that have stored forms; others hold Arrow's types themselves."""
@@ -26,12 +28,17 @@ def stored_schema(schema: pa.Schema, format: str) -> pa.Schema:
     """Return the columns that the format's source reads of files with these columns.
 
     Raises:
-        SchemaError: A column's type cannot be written.
+        SchemaError: A column's type cannot be written; the message names it.
 
     Example:
         >>> stored_schema(pa.schema([("when", pa.timestamp("ms", "UTC"))]), "hdf5").field(0).type
         DataType(int64)
     """
+    for field in schema:
+        try:
+            plain_type(field.type)
+        except SchemaError as error:
+            raise SchemaError(f"column `{field.name}`: {error}") from error
     return _FORMS[format].stored_schema(schema)
 
 
@@ -51,7 +58,7 @@ def from_stored(
 
     Args:
         stored: What `stored_columns` names, as read by the format's source.
-        schema: All columns of the files: those of `file_schema`, whatever is wanted of them.
+        schema: All columns of the files: those of the manifest's `file_schema`, whatever is wanted of them.
         format: Which format.
         columns: The columns that are wanted, in order; None for all.
 
@@ -61,29 +68,23 @@ def from_stored(
     return _READING[format].from_stored(stored, schema, schema.names if columns is None else columns)
 
 
-def file_schema(manifest: WrittenManifest) -> pa.Schema:
-    """Return the columns that lie in the files, and not in the names of their folders."""
-    fields = [field for field in manifest.schema if field.name not in manifest.partition_by]
-    return pa.schema(fields, metadata=manifest.schema.metadata)
-
-
 def reader_options(manifest: WrittenManifest) -> Any:
     """Return the options by which the format's source reads the stored columns."""
     if manifest.format == "hdf5":
-        return Hdf5Options(columns=stored_columns(file_schema(manifest).names, manifest))
+        return Hdf5Options(columns=stored_columns(manifest.file_schema.names, manifest))
     return _FORMS[manifest.format].reader_options()
 
 
 def stored_columns(columns: Sequence[str], manifest: WrittenManifest) -> list[str]:
     """Name the stored columns that must be read for some columns of the files; at least one."""
     if manifest.format == "hdf5":
-        return hdf5_forms.stored_columns(columns, file_schema(manifest), manifest.null_counts)
+        return hdf5_forms.stored_columns(columns, manifest.file_schema, manifest.null_counts)
     return [_FORMS[manifest.format].COLUMN]
 
 
 def unchanged_columns(manifest: WrittenManifest) -> list[str]:
     """Name the columns that the format's source reads as they were, by name and type, and without nulls."""
-    schema = file_schema(manifest)
+    schema = manifest.file_schema
     if manifest.format != "hdf5":
         return []
     stored = stored_schema(schema, manifest.format)

@@ -174,7 +174,13 @@ def is_null(array: pa.Array) -> NDArray[np.bool_]:
 def _list_to_plain(array: Any) -> pa.Array:
     if pa.types.is_map(array.type):
         return to_plain(array.view(pa.list_(array.type.field(0))))
-    return list_array(to_plain(array.flatten()), lengths_of(array), is_null(array))
+    lengths, null = lengths_of(array), is_null(array)
+    if pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
+        # Values lie in any order, and `flatten` of a slice miscounts those that are null.
+        begins = np.asarray(array.offsets, np.int64) - (np.cumsum(lengths) - lengths)
+        places = np.repeat(begins, lengths) + np.arange(int(lengths.sum()))
+        return list_array(to_plain(array.values).take(pa.array(places)), lengths, null)
+    return list_array(to_plain(array.flatten()), lengths, null)
 
 
 def _struct_to_plain(array: Any) -> pa.Array:
@@ -237,7 +243,8 @@ def _to_dictionary(values: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _to_struct(array: Any, kind: Any) -> pa.Array:
-    parts = [from_plain(array.field(place), member) for place, member in enumerate(_member_types(kind))]
+    members = zip(array.flatten(), _member_types(kind), strict=True)  # null where the struct is
+    parts = [from_plain(part, member) for part, member in members]
     return pa.StructArray.from_arrays(parts, fields=list(kind), mask=_mask(array))
 
 

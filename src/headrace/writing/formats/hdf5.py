@@ -24,6 +24,17 @@ _REFERENCE_BYTES = 16  # of a text, which lies elsewhere
 _VERSION = "v110"  # of the format; headers have checksums, and what is written does not depend on the library
 
 
+def check_schema(schema: pa.Schema, options: FormatOptions) -> None:
+    """Refuse what cannot be written.
+
+    Raises:
+        OptionError: The format has no such compression.
+        SchemaError: A column's type cannot be written; the message names it.
+    """
+    choose_codec("HDF5", options, CODECS)
+    stored_schema(schema, "hdf5")
+
+
 class _Column(Protocol):
     """Takes the values of one stored column."""
 

@@ -20,8 +20,20 @@ from headrace.sources.written.numbers import to_runs
 from headrace.writing.formats.base import FormatOptions
 from headrace.writing.formats.codecs import choose_codec
 
+_CODECS = ("none",)
 _FIRST_MAP = 1 << 24
 _ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.ENOMEM)
+
+
+def check_schema(schema: pa.Schema, options: FormatOptions) -> None:
+    """Refuse what cannot be written.
+
+    Raises:
+        OptionError: The format has no such compression.
+        SchemaError: A column's type cannot be written; the message names it.
+    """
+    choose_codec("LMDB", options, _CODECS)
+    stored_schema(schema, "lmdb")
 
 
 class LmdbWriter:
@@ -39,7 +51,7 @@ class LmdbWriter:
             OptionError: The format has no such compression.
             SchemaError: A column's type cannot be written.
         """
-        choose_codec("LMDB", options, ("none",))
+        choose_codec("LMDB", options, _CODECS)
         stored_schema(schema, "lmdb")
         lmdb = _library()
         self._full: Any = lmdb.MapFullError

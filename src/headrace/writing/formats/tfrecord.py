@@ -23,6 +23,17 @@ _LEVEL = 4  # of gzip
 _BUFFER = 1 << 20
 
 
+def check_schema(schema: pa.Schema, options: FormatOptions) -> None:
+    """Refuse what cannot be written.
+
+    Raises:
+        OptionError: The format has no such compression.
+        SchemaError: A column's type cannot be written; the message names it.
+    """
+    choose_codec("TFRecord", options, _CODECS)
+    stored_schema(schema, "tfrecord")
+
+
 class TfRecordWriter:
     """Writes one shard; see `ShardWriter`."""
 
