@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,24 @@ def test_a_partition_that_changes_is_an_error(tmp_path: Path, later: pa.Table, m
 
     with pytest.raises(CorruptSourceError, match=message):
         ds.to_arrow()
+
+
+@pytest.mark.parametrize("library", ["dask", "distributed", "cloudpickle", "pandas", "dask.dataframe"])
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    """Without what the extra brings, the error says how to install it."""
+    calls: dict[str, list[Callable[[], Any]]] = {
+        "dask": [lambda: hr.from_dask([]), lambda: hr.from_arrays({"x": [1]}).to_dask("delayed")],
+        "distributed": [lambda: hr.Dask("tcp://127.0.0.1:9").client, lambda: hr.Dask().map(len, ["a"])],
+        "cloudpickle": [lambda: hr.Dask().map(len, ["a"])],
+        "pandas": [lambda: hr.from_arrays({"x": [1]}).to_dask()],
+        "dask.dataframe": [lambda: hr.from_arrays({"x": [1]}).to_dask()],
+    }
+    for name in [name for name in sys.modules if name.split(".")[0] == library] + [library]:
+        monkeypatch.setitem(sys.modules, name, None)
+
+    for call in calls[library]:
+        with pytest.raises(hr.MissingDependencyError, match=r"headrace\[dask\]"):
+            list(call())
 
 
 def test_bad_collections_are_refused() -> None:

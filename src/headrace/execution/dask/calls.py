@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from headrace.errors import OptionError, WorkerError
+from headrace.errors import MissingDependencyError, OptionError, WorkerError
 from headrace.execution.processes import raise_received, sendable
 
 
@@ -15,9 +15,12 @@ def pack(value: Any, what: str) -> bytes:
 
     Raises:
         OptionError: It cannot be pickled; the message names it.
+        MissingDependencyError: The extra `dask` is not installed.
     """
-    import cloudpickle
-
+    try:
+        import cloudpickle
+    except ImportError as error:
+        raise MissingDependencyError.from_extra("cloudpickle", "dask", "sending work to dask") from error
     try:
         payload = bytes(ForkingPickler.dumps(value))
         if b"__main__" not in payload:

@@ -122,9 +122,12 @@ class Dask:
             raise MissingDependencyError.from_extra("distributed", "dask", "running on dask") from error
         if self._address is None:
             try:
-                return Client.current()
+                client = Client.current()
             except ValueError:  # the program has none
                 return self._start()
+            if client.asynchronous:
+                raise OptionError("the program's dask client is asynchronous; give `Dask` an address instead")
+            return client
         if not isinstance(self._address, str):
             return self._address
         try:
