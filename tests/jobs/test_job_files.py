@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-import tomllib
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import headrace as hr
 from headrace.jobs.file import read_job
-from headrace.jobs.named import AUGMENTATION, METHOD, STEP
-from headrace.jobs.positions import find_lines
+from headrace.jobs.named import AUGMENTATION, METHOD, OPTIONS, STEP, Kind
 
 LEAST = '[source]\npath = "data"\n[write]\npath = "out"\n'
 
@@ -172,6 +167,13 @@ shards = "3"
         ("prepare = {step = 'FunctionStep', function = 'f'}", "prepare.0.step: there is no step"),
         ("prepare = {step = 'Expression', y = 'x +'}", "prepare.0.step: "),
         ("prepare = {step = 'HashEncoder', buckets = []}", "prepare.0.step: "),
+        ("prepare = {step = 'StandardScaler', ddof = 'x'}", "prepare.0.ddof: must be int, got 'x'"),
+        ("prepare = {step = 'StandardScaler', ddof = true}", "prepare.0.ddof: must be int, got True"),
+        ("prepare = {step = 'Tokens', column = 3}", "prepare.0.column: must be str, got 3"),
+        (
+            "prepare = {step = 'FillMissing', by = [3]}",
+            "prepare.0.by: must be str | Sequence[str] | None, got",
+        ),
         ("fit.artifact = 'p'\nprepare = {step = 'Strip'}", "prepare.0.step: `fit.artifact` brings its steps"),
     ],
 )
@@ -346,100 +348,28 @@ def test_every_name_leads_to_its_class() -> None:
         assert METHOD.find(name) is getattr(hr, name)
 
 
-# Lines
-
-Path_ = tuple[str | int, ...]
-
-
-class Writer:
-    """Writes TOML in all its forms; each key and each value comes once."""
-
-    def __init__(self, draw: st.DrawFn) -> None:
-        self.draw = draw
-        self.numbers = count()
-
-    def key(self) -> str:
-        name = f"k{next(self.numbers)}-"
-        return self.draw(st.sampled_from([name, f'"{name} = # [x]\\""', f"'{name}]] = {{'", f'"{name}.a"']))
-
-    def keys(self) -> str:
-        dot = self.draw(st.sampled_from([".", " . ", "\t."]))
-        return dot.join(self.key() for _ in range(self.draw(st.integers(1, 3))))
-
-    def value(self, depth: int = 0) -> str:
-        token = f"v{next(self.numbers)}-"
-        scalars = [
-            f'"{token}"',
-            f'"{token} \\" # ] }}, \\\\"',
-            f"'{token} \" [ \\'",
-            f'"""{token}\nk0- = 1\n[k1-]\n\\""" \'\'\' """""',
-            f"'''{token}\n[[k2-]]\n\"\"\" # \\''''",
-            "1_000",
-            "-inf",
-            "1979-05-27 07:32:00Z",
-        ]
-        kind = self.draw(st.integers(0, 5 if depth < 2 else 3))
-        if kind < 4:
-            return self.draw(st.sampled_from(scalars))
-        if kind == 4:
-            members = [
-                f"{self.blank()}{self.value(depth + 1)}{self.blank()}"
-                for _ in range(self.draw(st.integers(0, 3)))
-            ]
-            end = self.draw(st.sampled_from(["", ","])) if members else ""
-            return f"[{','.join(members)}{end}{self.blank()}]"
-        pairs = [f" {self.keys()} = {self.value(depth + 1)} " for _ in range(self.draw(st.integers(0, 3)))]
-        return f"{{{','.join(pairs)}}}"
-
-    def blank(self) -> str:
-        return self.draw(st.sampled_from(["", " ", "\n", " # k3- = [ \" '''\n\t", "\n\n"]))
-
-    def body(self) -> str:
-        return "".join(
-            f"{self.blank()}{self.keys()} = {self.value()}{self.draw(st.sampled_from(['', ' # [k4-]']))}\n"
-            for _ in range(self.draw(st.integers(0, 3)))
-        )
-
-    def tables(self) -> Iterator[str]:
-        for _ in range(self.draw(st.integers(0, 4))):
-            name = self.keys()
-            if self.draw(st.booleans()):
-                yield f"[ {name} ]\n{self.body()}"
-                continue
-            for _ in range(self.draw(st.integers(1, 3))):
-                yield f"[[{name}]] # [[k5-]]\n{self.body()}"
-                if self.draw(st.booleans()):
-                    yield f"[{name}.{self.keys()}]\n{self.body()}"
+NEEDED: dict[str, Any] = {
+    **dict.fromkeys(("column", "columns", "target", "pattern", "replacement"), "x"),
+    **dict.fromkeys(("buckets", "period", "size", "mask_id", "vocab_size", "bits", "degrees", "window"), 2),
+    **dict.fromkeys(("mean", "std"), 0.5),
+    "mapping": {"a": "b"},
+    "dtype": "float32",
+}
 
 
-@st.composite
-def documents(draw: st.DrawFn) -> str:
-    writer = Writer(draw)
-    return f"{writer.body()}{''.join(writer.tables())}"
+@pytest.mark.parametrize("kind", [STEP, AUGMENTATION, METHOD, OPTIONS], ids=lambda kind: kind.title)
+def test_defaults_are_accepted_when_they_are_said(kind: Kind) -> None:
+    """No parameter is refused for its type that Python takes; lists stand for tuples."""
+    for name in kind.names():
+        parameters = inspect.signature(kind.find(name)).parameters.values()
+        said = {it.name: it.default for it in parameters if it.kind is not it.VAR_KEYWORD}
+        said = {
+            key: NEEDED[key] if value is inspect.Parameter.empty else value for key, value in said.items()
+        }
+        said = {
+            key: value for key, value in said.items() if value is not None and "factory" not in repr(value)
+        }
+        said = {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
+        found = [complaint for complaint in kind.check(name, said) if complaint[0] is not None]
 
-
-def walk(value: object, path: Path_ = ()) -> Iterator[tuple[Path_, object]]:
-    yield path, value
-    members = (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    )
-    for key, member in members:
-        yield from walk(member, (*path, key))
-
-
-@settings(max_examples=150, deadline=None)
-@given(text=documents())
-def test_the_line_found_holds_the_key(text: str) -> None:
-    """Every key and member of a document has a line, on which it stands, however it is written."""
-    lines, found = text.split("\n"), find_lines(text)
-    document = tomllib.loads(text)
-
-    assert set(found) == {path for path, _ in walk(document)}
-    for path, value in walk(document):
-        line = lines[found[path] - 1]
-        if path and isinstance(path[-1], str):
-            assert path[-1].split("-")[0] + "-" in line
-        elif isinstance(value, str):
-            assert value.split("-")[0] + "-" in line
-        else:
-            assert found[path] >= found[path[:-1]]
+        assert not found, name

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 from headrace.errors import HeadraceError
 from headrace.prepare.steps.table import STEPS
@@ -17,6 +18,7 @@ Parameters = Mapping[str, Any]
 Complaint = tuple[str | None, str]
 """The parameter that is wrong, None for the name itself, and what is wrong."""
 
+_MODULE = re.compile(r"\b(?:typing|collections\.abc)\.")
 _WRONG = (HeadraceError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 _METHODS = {
@@ -67,10 +69,27 @@ class Kind:
             self.make(name, parameters)
         except _WRONG as error:
             yield None, str(error) if isinstance(error, HeadraceError) else f"`{name}` refuses this: {error}"
+            return
+        if not is_open:
+            yield from _check_types(self.find(name), parameters)
 
     def make(self, name: str, parameters: Parameters) -> Any:
         """Make the one of a name."""
         return self.find(name)(**{key: _fixed(value) for key, value in parameters.items()})
+
+
+def _check_types(make: Callable[..., Any], parameters: Parameters) -> Iterator[Complaint]:
+    """Hold parameters against their annotations; many would else be looked at when samples are there."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    hints = get_type_hints(make)
+    for key, value in parameters.items():
+        hint = hints[key]
+        try:
+            TypeAdapter(hint, config=ConfigDict(strict=True)).validate_python(_fixed(value))
+        except ValidationError:
+            wanted = hint.__name__ if isinstance(hint, type) else _MODULE.sub("", str(hint))
+            yield key, f"must be {wanted}, got {value!r}"
 
 
 def suggest(name: str, names: list[str]) -> str:
