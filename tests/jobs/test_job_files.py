@@ -144,6 +144,7 @@ shards = "3"
         ("columns.x = 3", "columns.0.x: must be text, got 3"),
         ("columns = 3", "columns: must be a list, got 3"),
         ("join = {path = 'w', on = 3}", "join.0.on: must name a column, several, or a table of names"),
+        ("join = {path = 'w', on = [['a']]}", "join.0.on: must name a column, several, or a table of names"),
         (
             "join = {path = 'w', on = 'a', how = 'outer'}",
             "join.0.how: must be 'left' or 'inner', got 'outer'",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationError, ValidationInfo
@@ -59,13 +58,13 @@ def _size(size: object) -> object:
 def _read_keys(value: object) -> object:
     """Read a name, a list of names, or a table of left to right names."""
     if isinstance(value, dict):
-        pairs: Mapping[object, object] = cast("dict[object, object]", value)
+        pairs = list(cast("dict[object, object]", value).items())
     else:
         names = _several(value)
-        pairs = {name: name for name in names} if isinstance(names, tuple) else {}
-    if not pairs or not all(isinstance(name, str) for name in (*pairs, *pairs.values())):
+        pairs = [(name, name) for name in names] if isinstance(names, tuple) else []
+    if not pairs or not all(isinstance(name, str) for pair in pairs for name in pair):
         raise wrong(f"must name a column, several, or a table of names to names, got {value!r}")
-    return pairs
+    return dict(pairs)
 
 
 def _read_shuffle(value: object) -> object:
