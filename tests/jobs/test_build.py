@@ -314,6 +314,8 @@ def test_steps_without_a_fit_stand_around_the_pipeline(job: Job) -> None:
         ('[select]\nwhere = "solt > 1"\n', hr.UnknownColumnError, r"job\.toml:7: select: .*`sold`"),
         ('[select]\nwhere = "sold"\n', hr.OptionError, r"job\.toml:7: select: "),
         ('[[columns]]\nx = "AVG(sold)"\n', hr.OptionError, r"job\.toml:7: columns\.0: .*one row at a time"),
+        ('[[columns]]\nx = "sold = city"\n', hr.PrepareError, r"job\.toml:7: columns\.0: "),
+        ('[[prepare]]\nstep = "Tokens"\ncolumn = "sold"\n', hr.SchemaError, r"job\.toml:7: prepare: "),
         ('[dedup]\non = "solt"\n', hr.UnknownColumnError, r"job\.toml:7: dedup: .*`solt`"),
         ('[split]\nby = "solt"\n', hr.UnknownColumnError, r"job\.toml:7: split: .*`solt`"),
         (PREPARE.replace("sold", "solt"), hr.UnknownColumnError, r"job\.toml:7: prepare: .*`solt`"),
@@ -336,10 +338,12 @@ def test_errors_of_the_work_name_the_line(
     assert not Path("out").exists()
 
 
-def test_what_cannot_be_opened_names_the_line(job: Job) -> None:
-    """The source is missing."""
+def test_what_cannot_be_opened_or_written_names_the_line(job: Job) -> None:
+    """The first and the last section, too, are named where their use fails."""
     with pytest.raises(hr.MissingSourceError, match=r"^--set source\.path=nowhere: source\.path: "):
         job("", "source.path=nowhere")
+    with pytest.raises(hr.UnknownColumnError, match=r"^job\.toml:3: write: .*`x`"):
+        job("", "write.bloom_filters=x")
 
 
 def test_each_step_that_reads_is_a_stage(job: Job) -> None:

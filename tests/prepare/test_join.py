@@ -238,3 +238,10 @@ def test_what_cannot_be_joined_is_refused_at_the_call(
     """The message names the key, the column or the argument, and what to do."""
     with pytest.raises(error, match=text):
         call(ds)
+
+
+def test_a_join_without_columns_only_chooses() -> None:
+    """With `how="inner"` and no columns, samples without a match go and nothing is added."""
+    ds = hr.from_arrays({"k": [1, 2, 3, 2]}).join(pl.DataFrame({"k": [2, 3]}), "k", how="inner", columns=[])
+
+    assert ds.to_polars().rows() == [(2,), (3,), (2,)]

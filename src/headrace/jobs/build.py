@@ -103,6 +103,7 @@ def open_source(job: JobFile) -> Dataset:
     """Open the samples of a job as they are; reads no more than footers."""
     with job.at("source", "path"):
         ds = _open(job.source)
+    with job.at("source", "columns"):
         return ds if job.source.columns is None else ds.select(job.source.columns)
 
 
@@ -170,7 +171,9 @@ def _join_one(ds: Dataset, section: Join, executor: Executor, progress: Any) -> 
 def _derive(ds: Dataset, expressions: Mapping[str, str]) -> Dataset:
     if not expressions:
         return ds
-    return ds.with_columns(**{name: parse_sql(text) for name, text in expressions.items()})
+    ds = ds.with_columns(**{name: parse_sql(text) for name, text in expressions.items()})
+    _ = ds.schema  # what does not fit the columns' types is an error here, and not when samples are read
+    return ds
 
 
 def _select(job: JobFile, ds: Dataset, stages: Stages, executor: Executor) -> Dataset:

@@ -35,12 +35,17 @@ _NEEDED = {
 
 def describe(error: ValidationError, places: Places) -> str:
     """Say in a line for each what is wrong where, in the order of the file."""
-    found = sorted(error.errors(include_url=False), key=lambda one: places.line(one["loc"]))
-    return ";\n".join(f"{places.of(one['loc'])}: {_word(one)}" for one in found)
+    found = sorted(error.errors(include_url=False), key=lambda one: places.line(_path(one)))
+    return ";\n".join(f"{places.of(_path(one))}: {_word(one)}" for one in found)
+
+
+def _path(one: ErrorDetails) -> tuple[int | str, ...]:
+    """Leave out pydantic's mark for a key that is wrong itself."""
+    return one["loc"][:-1] if one["loc"][-1:] == ("[key]",) else one["loc"]
 
 
 def _word(one: ErrorDetails) -> str:
-    kind, path = one["type"], one["loc"]
+    kind, path = one["type"], _path(one)
     if kind == "job":
         return one["msg"]
     if kind == "missing":

@@ -34,6 +34,7 @@ def prepare(job: JobFile, parts: Parts, stages: Stages, executor: Executor) -> t
         if steps and not isinstance(steps[0], PrepareStep):
             with job.at("prepare"):
                 parts = {name: part.prepare(*steps) for name, part in parts.items()}
+                _ = [part.schema for part in parts.values()]  # an error of types is one of this section
             continue
         pipe, is_new = _pipeline(job, steps, parts, stages, executor)
         if job.report.changes:

@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import PrivateAttr, model_validator
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, JobError
 from headrace.jobs.named import UNFITTED
 from headrace.jobs.positions import Path, Places
 from headrace.jobs.sections import (
@@ -25,7 +25,7 @@ from headrace.jobs.sections import (
     Split,
     Write,
 )
-from headrace.jobs.types import Several, Sql, refuse
+from headrace.jobs.types import Several, Sql, Text, refuse
 
 
 class JobFile(Section):
@@ -41,7 +41,7 @@ class JobFile(Section):
 
     source: Source
     join: Several[Join] = ()
-    columns: Several[dict[str, Sql]] = ()
+    columns: Several[dict[Text, Sql]] = ()
     select: Select = Select()
     dedup: Dedup | None = None
     split: Split | None = None
@@ -64,6 +64,8 @@ class JobFile(Section):
         """Name the place of a setting in the errors that its use raises."""
         try:
             yield
+        except JobError:
+            raise  # it is about shards, which it names
         except HeadraceError as error:
             raise type(error)(f"{self._places.of(path)}: {error}") from error
 

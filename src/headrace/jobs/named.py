@@ -110,7 +110,7 @@ def parse_sql(text: str) -> Any:
 
     try:
         return pl.sql_expr(text)
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, TypeError) as error:
         raise ValueError(f"must be an SQL expression, got {text!r}: {error}") from error
 
 

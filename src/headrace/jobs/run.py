@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from headrace.errors import HeadraceError
 from headrace.execution.executors import Executor
 from headrace.execution.stages import Stage, Stages
-from headrace.jobs.build import Output, build
+from headrace.jobs.build import Built, Output, build
 from headrace.jobs.summary import JobSummary, OutputSummary
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ def run(job: JobFile, stages: Stages, executor: Executor | None = None, resume: 
     built = build(job, stages, executor)
     try:
         outputs = tuple(
-            _write(output, built.counts.outputs[output.name], built.executor, stages.of(output.name), resume)
-            for output in built.outputs
+            _write(job, output, built, stages.of(output.name), resume) for output in built.outputs
         )
     finally:
         built.close()
@@ -64,12 +63,13 @@ def run(job: JobFile, stages: Stages, executor: Executor | None = None, resume: 
     return summary
 
 
-def _write(output: Output, rows: int, executor: Executor, stages: Stages, resume: bool) -> OutputSummary:
-    before = len(stages.all)
+def _write(job: JobFile, output: Output, built: Built, stages: Stages, resume: bool) -> OutputSummary:
+    before, rows = len(stages.all), built.counts.outputs[output.name]
     try:
-        done = output.dataset.write(
-            output.path, **output.settings, executor=executor, resume=resume, progress=stages
-        )
+        with job.at("write"):
+            done = output.dataset.write(
+                output.path, **output.settings, executor=built.executor, resume=resume, progress=stages
+            )
     except HeadraceError as error:
         written = _find(stages, "write", before)
         there = (written.total, written.done, 0, written.nbytes)

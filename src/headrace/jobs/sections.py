@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from headrace.jobs.named import AUGMENTATION, METHOD, OPTIONS, STEP, Complaint, Kind
 from headrace.jobs.positions import Path
@@ -16,6 +16,7 @@ from headrace.jobs.types import (
     Guard,
     Keys,
     Names,
+    PartName,
     Several,
     Share,
     Shuffle,
@@ -108,8 +109,8 @@ class Join(Shards):
     how: Literal["left", "inner"] = "left"
     columns: Names | None = None
     suffix: str | None = None
-    derive: dict[str, Sql] = {}
-    derive_there: dict[str, Sql] = {}
+    derive: dict[Text, Sql] = {}
+    derive_there: dict[Text, Sql] = {}
 
 
 class Sample(Section):
@@ -185,7 +186,7 @@ class Split(Section):
         by_content: Equal samples stay together: true for all columns, or their names.
     """
 
-    shares: dict[Text, Share] = dict(DEFAULT_SHARES)
+    shares: Annotated[dict[PartName, Share], Field(min_length=1)] = dict(DEFAULT_SHARES)
     seed: int = 0
     by: Names | None = None
     by_content: Content = False

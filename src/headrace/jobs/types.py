@@ -84,6 +84,12 @@ def _read_gap(value: object) -> object:
     raise wrong(f'must be a number or a text like "7d", got {value!r}')
 
 
+def _check_part(name: str) -> str:
+    if not name or name[0] in "._" or "/" in name or "\0" in name:
+        raise wrong(f'must be a folder\'s name, without "/" and not beginning with "." or "_", got {name!r}')
+    return name
+
+
 def _read_guard(value: object) -> object:
     if value is False or value is None:
         return None
@@ -102,6 +108,7 @@ def _read_content(value: object) -> object:
 
 
 Text = Annotated[str, Field(min_length=1)]
+PartName = Annotated[str, AfterValidator(_check_part)]
 Names = Annotated[tuple[Text, ...], Strict(False), BeforeValidator(_several)]
 FilePath = Annotated[Text, AfterValidator(_resolve)]
 FilePaths = Annotated[tuple[FilePath, ...], Strict(False), BeforeValidator(_several), Field(min_length=1)]

@@ -64,6 +64,8 @@ class Join:
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame with the columns added."""
+        if not self.columns:
+            return frame
         rows = _find(self.table, self.on, frame)
         found = self.table.frame.select([name for name, _ in self.columns])[rows]
         return frame.with_columns(found[name].alias(new) for name, new in self.columns)
