@@ -344,7 +344,7 @@ def test_ctrl_c_keeps_what_is_written(folder: Path, answer: Callable[..., Any]) 
     settings = ("--set", "write.rows_per_shard=5")
     command = [sys.executable, "-m", "headrace.cli", "run", str(folder / "job.toml"), *settings]
     done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    staged, end = folder / "out" / "_unfinished", time.monotonic() + 60
+    staged, end = folder / "out" / "_unfinished", time.monotonic() + 120
     while len(list(staged.rglob("*.parquet"))) < 3:
         assert done.poll() is None
         assert time.monotonic() < end
