@@ -36,7 +36,7 @@ CANARY_BATCH = 4096
 OTHERS_LIMIT = 0.15
 READ_BYTES = 8 << 20
 SAMPLING_SECONDS = 0.005
-FAMILY_SECONDS = 0.05
+FAMILY_SECONDS = 0.2
 SMALL_PROCESS = 50 << 20  # bytes; what watches over others takes less
 
 
