@@ -14,7 +14,7 @@ from source_tree import MODULES, Module, complaints_of, find_imports
 # From bottom to top. A module imports from lower layers and its own package, never from a sibling beside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "version", "replacing", "code"),
-    ("fingerprint", "copying", "hashing", "tables"),
+    ("fingerprint", "copying", "hashing", "slices", "tables"),
     ("batch",),
     ("draws",),
     ("images",),

@@ -245,3 +245,20 @@ def test_a_full_disk_is_an_error_of_the_system(format: str) -> None:
     with pytest.raises(OSError, match="No space"):
         deque((writer.write(rows) for _ in range(3)), maxlen=0)
     writer.abandon()
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"rows_per_shard": 10, "row_group_rows": 1}, {"shuffle": "global", "seed": 3}]
+)
+def test_matrices_of_columns_that_are_no_tensors_keep_their_rows(
+    tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    """Rows of slices of fixed-size lists in fixed-size lists are those asked for; Arrow alone takes others."""
+    kind = pa.list_(pa.list_(pa.int16(), 2), 3)
+    rows = [[[row, row + 1]] * 3 for row in range(40)]
+    ds = hr.from_arrow(pa.table({"x": pa.array(rows, kind), "row": list(range(40))})).rows(list(range(5, 38)))
+    ds.write(tmp_path / "out", **arguments)
+    found = hr.open(tmp_path / "out").to_arrow()
+    assert found.schema.field("x").type == kind
+    assert found["x"].to_pylist() == [rows[row] for row in found["row"].to_pylist()]
+    assert sorted(found["row"].to_pylist()) == list(range(5, 38))

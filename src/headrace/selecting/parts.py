@@ -15,6 +15,7 @@ from headrace.manifest import RowGroup
 from headrace.planning.selection import Selection
 from headrace.prepare.base import to_frame
 from headrace.selecting.base import Selectable
+from headrace.slices import take_rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -63,7 +64,7 @@ def parts_once(dataset: Selectable) -> Iterator[Part]:
 def read_batch(recipe: Recipe, part: Part) -> pa.RecordBatch:
     """Read and prepare the rows of a part, all columns after the last step."""
     batch = recipe.frame(part.row_group)
-    return batch if part.rows is None else batch.take(pa.array(part.rows))
+    return batch if part.rows is None else take_rows(batch, part.rows)
 
 
 def read_part(recipe: Recipe, part: Part) -> pl.DataFrame:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from headrace.batch import list_array
 from headrace.errors import SchemaError
 from headrace.manifest import Manifest, RowGroup, Shard
+from headrace.slices import unsliced
 from headrace.sources.base import check_columns
 from headrace.sources.identity import identify
 
@@ -101,9 +102,9 @@ class MemorySource:
         return identify(self.columns)
 
     def read(self, row_group: RowGroup, columns: Sequence[str]) -> pa.RecordBatch:
-        """Slice one row group, without a copy."""
+        """Slice one row group, in most cases without a copy."""
         check_columns(columns, self.schema, "the data set in memory")
-        arrays = [self.columns[name].slice(row_group.first, row_group.rows) for name in columns]
+        arrays = [unsliced(self.columns[name].slice(row_group.first, row_group.rows)) for name in columns]
         return pa.RecordBatch.from_arrays(
             arrays, schema=pa.schema([self.schema.field(name) for name in columns])
         )

@@ -19,6 +19,7 @@ from headrace.execution.executors import Threads
 from headrace.execution.recipe import Recipe
 from headrace.manifest import RowGroup
 from headrace.planning.plan import BatchPlan
+from headrace.slices import take_rows
 from headrace.writing.samples import WrittenOrder
 
 Ids = NDArray[np.int64]
@@ -186,4 +187,4 @@ def _taken(batch: pa.RecordBatch, rows: Ids) -> pa.RecordBatch:
     is_run = int(rows[-1]) - int(rows[0]) + 1 == len(rows) and bool(np.all(rows[1:] > rows[:-1]))
     if is_run and 2 * len(rows) >= batch.num_rows:
         return batch.slice(int(rows[0]), len(rows))
-    return batch.take(pa.array(rows))
+    return take_rows(batch, rows)

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from headrace.slices import take_rows
 from headrace.writing.disk import output_errors
 from headrace.writing.rows import Rows, joined
 from headrace.writing.samples import WrittenOrder
@@ -112,7 +113,7 @@ class Spill:
             read = np.argsort(
                 np.argsort(ids, kind="stable"), kind="stable"
             )  # where each row lies in what was read
-            batch = joined(batches).take(pa.array(read))
+            batch = take_rows(joined(batches), read)
         else:
             batch = pa.RecordBatch.from_arrays(
                 [pa.nulls(0, field.type) for field in self.rows.schema], schema=self.rows.schema
@@ -142,7 +143,7 @@ class Spill:
                 for low, high in _runs(views[here])
             ]
             back = np.argsort(here, kind="stable")
-            yield joined(batches).take(pa.array(back))
+            yield take_rows(joined(batches), back)
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class Sorted:
                     parts.append(batch.slice(int(low), int(high - low)))
                     found.append(positions[low:high])
             by_position = np.argsort(np.concatenate(found))
-            yield joined(parts).take(pa.array(by_position))
+            yield take_rows(joined(parts), by_position)
 
     @cached_property
     def _files(self) -> Sequence[tuple[pa.RecordBatch, Ids]]:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from headrace.errors import HeadraceError, PrepareError
+from headrace.slices import unsliced_rows
 from headrace.sources.written.manifest import WrittenFile
 from headrace.writing.cutting import ShardPlan
 from headrace.writing.disk import as_output_error
@@ -122,7 +123,8 @@ class ShardWork:
         else:
             found = self.sorted.between(shard.begin, shard.end, shard.group_rows)
         for batch in found:
-            yield batch.select(self.schema.names) if len(batch.schema) > len(self.schema) else batch
+            rows = unsliced_rows(batch)
+            yield rows.select(self.schema.names) if len(rows.schema) > len(self.schema) else rows
 
 
 def _named(error: Exception, shard: ShardPlan) -> HeadraceError:

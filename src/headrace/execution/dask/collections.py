@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from headrace.errors import MissingDependencyError, OptionError
 from headrace.execution.recipe import Recipe
 from headrace.manifest import RowGroup
+from headrace.slices import take_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,7 @@ class _Reader:
     def table(self, piece: Piece) -> pa.Table:
         row_group, rows = piece
         batch = self.recipe.frame(row_group)
-        return _plain(pa.Table.from_batches([batch if rows is None else batch.take(pa.array(rows))]))
+        return _plain(pa.Table.from_batches([batch if rows is None else take_rows(batch, rows)]))
 
     def empty(self) -> pa.Table:
         return _plain(self.recipe.schema.empty_table())
