@@ -69,19 +69,24 @@ def test_no_samples_are_a_data_set_of_zero_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "arguments", "message"),
+    ("columns", "arguments", "error", "message"),
     [
-        (["nowhere"], {}, r"`partition_by` must name columns, got \['nowhere'\]"),
-        (["x", "year", "where", "y"], {}, "must leave a column for the files"),
-        (["year"], {"shards": 3}, "give `rows_per_shard` instead"),
+        (["nowhere"], {}, hr.UnknownColumnError, "`partition_by`: .*`nowhere`"),
+        (["x", "year", "where", "y"], {}, hr.SchemaError, "must leave at least one column for the files"),
+        (["year", "year"], {}, hr.SchemaError, "each column once"),
+        (["y"], {}, hr.SchemaError, "column `y` has the type double"),
+        (["nothing"], {}, hr.SchemaError, "column `nothing` has the type null"),
+        (["year"], {"shards": 3}, hr.OptionError, "give `rows_per_shard` instead"),
     ],
 )
 def test_partitions_that_cannot_be_are_refused(
-    tmp_path: Path, columns: list[str], arguments: dict[str, int], message: str
+    tmp_path: Path, columns: list[str], arguments: dict[str, int], error: type[Exception], message: str
 ) -> None:
     """The message says what must hold; nothing is written."""
-    with pytest.raises(hr.OptionError, match=message):
-        hr.from_polars(frame()).write(tmp_path / "out", partition_by=columns, **arguments)
+    ds = hr.from_polars(frame().with_columns(nothing=None))
+    left = ds.drop(["nothing"]) if len(columns) > 2 else ds
+    with pytest.raises(error, match=message):
+        left.write(tmp_path / "out", partition_by=columns, **arguments)
     assert not (tmp_path / "out").exists()
 
 
@@ -112,3 +117,16 @@ def test_types_that_no_name_tells_are_refused(tmp_path: Path, kind: pa.DataType)
     with pytest.raises(hr.SchemaError, match=r"`partition_by` takes .*column `value` has the type"):
         ds.write(tmp_path / "out", partition_by="value", progress=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_numbers_and_times_beyond_pythons_are_folders(tmp_path: Path) -> None:
+    """Folders tell 64 bits without a sign, and nanoseconds."""
+    rows = pl.DataFrame(
+        {
+            "big": pl.Series([2**64 - 1, 0, None], dtype=pl.UInt64),
+            "when": pl.Series([10**18 + 1, None, -1]).cast(pl.Datetime("ns")),
+            "x": [1, 2, 3],
+        }
+    )
+    hr.from_polars(rows).write(tmp_path / "out", partition_by=["big", "when"])
+    assert hr.open(tmp_path / "out").to_polars().sort("x").equals(rows)

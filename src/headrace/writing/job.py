@@ -115,7 +115,7 @@ def plan_job(job: WriteJob, executor: Executor, stages: Stages) -> Planned:
     rows, identity_rows = Rows(recipe, order), Rows(recipe, order)
     schema = rows.schema
     stored = pa.schema([field for field in schema if field.name not in job.partition_by], schema.metadata)
-    _check_partitions(job, schema, stored)
+    _check_partitions(job, schema)
     check_format(job.format, stored, job.options)
     suffix, sample_bytes = suffix_of(job.format), bytes_per_sample(manifest)
     group_rows = job.cutting.rows_of_groups(sample_bytes)
@@ -298,15 +298,12 @@ def _mean_rows(rows: Rows) -> float:
     return float(counts[counts > 0].mean()) if counts.any() else 1.0
 
 
-def _check_partitions(job: WriteJob, schema: pa.Schema, stored: pa.Schema) -> None:
-    """Refuse columns that cannot name folders; `check_partitions` looks at their types."""
-    missing = [name for name in job.partition_by if name not in schema.names]
-    if missing:
-        raise OptionError(f"`partition_by` must name columns, got {missing}; there are {schema.names}")
-    if job.partition_by and (job.recipe.pack is not None or job.recipe.augment is not None):
+def _check_partitions(job: WriteJob, schema: pa.Schema) -> None:
+    """Refuse columns that cannot name folders."""
+    if not job.partition_by:
+        return
+    if job.recipe.pack is not None or job.recipe.augment is not None:
         raise OptionError("`partition_by` goes with columns, not with the arrays of `pack` and `augment`")
-    if job.partition_by and not len(stored):
-        raise OptionError("`partition_by` must leave a column for the files, got all of them")
-    if job.partition_by and job.cutting.shards is not None:
-        raise OptionError("`partition_by` says how many shards there are; give `rows_per_shard` instead")
     check_partitions(schema, job.partition_by)
+    if job.cutting.shards is not None:
+        raise OptionError("`partition_by` says how many shards there are; give `rows_per_shard` instead")
