@@ -12,7 +12,7 @@ from lmdb_files import open_lmdb, write
 
 from headrace.errors import HeadraceError
 
-FLIPS = 400
+FLIPS = 150
 
 
 def _read_flipped(path: str, content: bytes, places: list[int], counts: list[str]) -> None:
