@@ -20,7 +20,7 @@ def two_processes(**options: Any) -> Iterator[Client]:
     """Start a scheduler and two workers of one thread; a task that kills two workers is given up."""
     with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
         cluster = LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, protocol="tcp://", **options
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", protocol="tcp://", **options
         )
         client = Client(cluster, set_as_default=False)
         try:

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from dask_calls import DiesOnce, WaitsForLater, linger, take_much
 from dask_cluster import Programs, two_processes
-from distributed import Client, LocalCluster
+from distributed import Client, Future, LocalCluster
 
 import headrace as hr
 from headrace.errors import OptionError, WorkerError
@@ -67,15 +67,14 @@ def test_a_slow_item_holds_up_nobody(client: Client, tmp_path: Path) -> None:
     assert list(hr.Dask(client).map(function, range(20), ahead=ahead)) == list(range(20))
 
 
-def test_a_restarted_cluster_is_an_error(client: Client) -> None:
-    """Tasks that a restart of the cluster took away are an error, and the next run works."""
+def test_cancelled_tasks_are_an_error(client: Client) -> None:
+    """Tasks that somebody else took away, as a restart of the cluster does, are an error and no hang."""
     results = hr.Dask(client).map(linger, range(3), ahead=2)
     assert next(results) == 0
-    client.restart(wait_for_workers=False)
+    client.cancel([Future(key, client) for key in list(client.futures)])
 
-    with pytest.raises(WorkerError, match="cancelled"):
+    with pytest.raises(WorkerError, match=r"were cancelled.*run again"):
         next(results)
-    assert list(hr.Dask(client).map(double, range(3))) == [0, 2, 4]
 
 
 def test_a_killed_scheduler_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,9 +86,9 @@ def test_a_killed_scheduler_is_an_error(tmp_path: Path, monkeypatch: pytest.Monk
         assert next(results) == 0
         programs.kill_scheduler()
         begin = time.monotonic()
-        with pytest.raises(WorkerError, match=r"scheduler was lost|client is closed.*run again"):
+        with pytest.raises(WorkerError, match=r"(scheduler was lost|client is closed).*run again"):
             next(results)
-        with pytest.raises(WorkerError, match="no dask scheduler answers"):
+        with pytest.raises(WorkerError, match=r"no dask scheduler answers|scheduler was lost"):
             list(executor.map(double, range(3)))
         assert time.monotonic() - begin < SECONDS
 

@@ -71,10 +71,12 @@ def count_threads(client: Client) -> int:
 
 def raise_lost(client: Client, cause: BaseException | None) -> NoReturn:
     """Raise for a scheduler that is lost, a client that was closed, or tasks that somebody cancelled."""
-    what = {
-        "running": "tasks were cancelled or the scheduler was restarted",
-        "connecting": "the connection to the scheduler was lost",
-    }.get(client.status, "the client is closed")
+    if client.status not in ("running", "connecting"):
+        what = "the client is closed"
+    elif client.status == "connecting" or isinstance(cause, OSError):
+        what = "the connection to the scheduler was lost"
+    else:
+        what = "tasks were cancelled, or the cluster was restarted"
     reason = "" if cause is None else f" ({cause})"
     raise WorkerError(
         f"dask: {what}{reason}; see that the scheduler runs, then run again, which continues where something "
