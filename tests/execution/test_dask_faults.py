@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from dask_calls import DiesOnce, WaitsForLater, linger, take_much
+from dask_calls import DiesOnce, WaitsForOthers, linger, take_much
 from dask_cluster import Programs, two_processes
 from distributed import Client, Future, LocalCluster
 
@@ -59,12 +59,11 @@ def test_a_worker_beyond_its_memory_is_an_error(client: Client) -> None:
     assert list(hr.Dask(client).map(double, range(3))) == [0, 2, 4]  # new processes took their place
 
 
-def test_a_slow_item_holds_up_nobody(client: Client, tmp_path: Path) -> None:
-    """While one worker is slow, the other goes on as far as `ahead` lets it."""
-    ahead = 8
-    function = WaitsForLater(tmp_path, last=ahead)
+def test_a_slow_item_does_not_hold_up_the_others(client: Client, tmp_path: Path) -> None:
+    """While one worker is slow the other goes on; what waits for the slow one is neither lost nor doubled."""
+    function = WaitsForOthers(tmp_path, others=4)
 
-    assert list(hr.Dask(client).map(function, range(20), ahead=ahead)) == list(range(20))
+    assert list(hr.Dask(client).map(function, range(20), ahead=8)) == list(range(20))
 
 
 def test_cancelled_tasks_are_an_error(client: Client) -> None:

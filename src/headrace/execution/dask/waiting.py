@@ -77,10 +77,8 @@ def raise_lost(client: Client, cause: BaseException | None) -> NoReturn:
         what = "the connection to the scheduler was lost"
     else:
         what = "tasks were cancelled, or the cluster was restarted"
-    reason = "" if cause is None else f" ({cause})"
     raise WorkerError(
-        f"dask: {what}{reason}; see that the scheduler runs, then run again, which continues where something "
-        "was kept"
+        f"dask: {what}; see that the scheduler runs, then run again, which continues where something was kept"
     ) from cause
 
 
