@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -191,6 +192,30 @@ def test_unfinished_output_is_refused(tmp_path: Path) -> None:
         hr.UnfinishedError, match=r"not finished to update it; .*part-00000\.parquet: is missing"
     ):
         hr.open(out)
+
+
+def test_a_folder_behind_a_url(tmp_path: Path) -> None:
+    """A copy in a store is the same data set, types and folders' columns included."""
+    schema = pa.schema([("k", pa.int8()), ("when", SECONDS.type)])
+    rows = batch({"when": SECONDS})
+    folders = ["k=1/", "k=__HIVE_DEFAULT_PARTITION__/"]
+    out = write_folder(tmp_path, "arrow", [[rows]] * 2, schema, folders=folders, partition_by=["k"])
+    store = fsspec.filesystem("memory")
+    store.put(str(out), "/written-folder", recursive=True)
+    try:
+        for url in ("memory://written-folder", "memory://written-folder/"):
+            assert hr.open(url).schema == schema
+            assert hr.open(url).fingerprint == hr.open(out).fingerprint
+        with pytest.raises(hr.OptionError, match="copy the files to a local disk"):
+            hr.open("memory://written-folder", verify=True)
+        store.pipe("/written-folder/k=1/part-00000.arrow", b"ARROW1")
+        with pytest.raises(hr.CorruptSourceError, match=r"memory://.*part-00000\.arrow: has 6 bytes instead"):
+            hr.open("memory://written-folder")
+        store.rm("/written-folder/k=1/part-00000.arrow")
+        with pytest.raises(hr.CorruptSourceError, match=r"memory://.*k=1/part-00000\.arrow: is missing"):
+            hr.open("memory://written-folder")
+    finally:
+        store.rm("/written-folder", recursive=True)
 
 
 def test_format_and_options_of_the_user(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def _written(paths: Sequence[str]) -> dict[str, Any]:
     found = written_folder(paths[0]) if len(paths) == 1 else None
     if found is None:
         return {}
-    manifest = found[1]
+    manifest = found.manifest
     return {
         "format": manifest.format,
         "partition_by": list(manifest.partition_by),

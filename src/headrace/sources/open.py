@@ -13,7 +13,7 @@ from headrace.sources.files import Paths, ShardFile, find_files
 from headrace.sources.formats import FORMATS, Format, claimed_format, describe_unknown, tell_format
 from headrace.sources.remote import Access
 from headrace.sources.verify import check_hashes
-from headrace.sources.written.opening import open_written, written_folder
+from headrace.sources.written.opening import open_written, written_folder, written_remote
 
 _SHOWN = 5
 _HEAD_BYTES = 4096
@@ -39,8 +39,11 @@ def open_source(
     """
     written = written_folder(paths)
     if written is not None:
-        return open_written(*written, format, options, memory_limit, verify)
+        return open_written(written, format, options, memory_limit, verify)
     files = list_files(paths, format, access)
+    written = written_remote(paths, files, access)
+    if written is not None:
+        return open_written(written, format, options, memory_limit, verify)
     verified = check_hashes(paths, files) if verify else {}
     kind = _sniff(files) if format is None else _BY_NAME[format]
     source = kind.open(files, options, memory_limit)

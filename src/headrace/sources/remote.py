@@ -19,6 +19,7 @@ from headrace.sources.ranges import FetchedFile, Range, coalesce, without
 from headrace.sources.shard_cache import CachedShards, ShardCache
 from headrace.sources.storage import Storage, open_storage
 from headrace.sources.transfers import Version
+from headrace.sources.written.manifest import NAME as MANIFEST
 
 _URL = re.compile(r"(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+)://")
 _LOOKERS = 16  # threads that ask for versions; each waits for the network, not for a core
@@ -33,6 +34,7 @@ class Access:
         storage_options: What fsspec's file system takes, credentials among it; never shown.
         retries: How often in a row a request may fail again, after its first failure.
         cache: Where whole shards are kept; a private folder by default.
+        manifests: Where listings have shown manifests of written data sets, which are no data.
     """
 
     storage_options: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
@@ -40,6 +42,7 @@ class Access:
     cache: ShardCache | None = None
     _storages: dict[str, Storage] = field(default_factory=dict[str, Storage], init=False, repr=False)
     _shards: list[CachedShards] = field(default_factory=list[CachedShards], init=False, repr=False)
+    manifests: set[str] = field(default_factory=set[str], init=False, repr=False)
 
     def __post_init__(self) -> None:
         options: Any = self.storage_options
@@ -58,6 +61,19 @@ class Access:
         """Tell a URL's store, one for all URLs of a kind, and the path in it."""
         storage, path = open_storage(url, self.storage_options, self.retries)
         return self._storages.setdefault(storage.key, storage), path
+
+    def manifest(self, url: str) -> RemoteFile | None:
+        """Return the manifest of a written data set, if listing the folder behind a URL has shown one.
+
+        Raises:
+            SourceError: The store cannot be asked.
+        """
+        storage, folder = self.locate(url)
+        path = f"{folder.rstrip('/')}/{MANIFEST}"
+        if path not in self.manifests:
+            return None
+        name = f"{_shown(url).rstrip('/')}/{MANIFEST}"
+        return RemoteFile(name, path, storage, storage.version(path, name), self.shards)
 
     @property
     def shards(self) -> CachedShards:
@@ -154,7 +170,7 @@ def find_remote(url: str, access: Access) -> list[tuple[RemoteFile, dict[str, st
     if is_chained(url):
         raise OptionError(f"{_shown(url)}: chained URLs cannot be opened; name the store's own URL")
     storage, path = access.locate(url)
-    lister = _Lister(storage, _shown(url))
+    lister = _Lister(storage, _shown(url), access.manifests)
     infos = lister.find(path, url.endswith("/"))
     with ThreadPoolExecutor(_LOOKERS, thread_name_prefix="headrace-open") as pool:
         versions = list(pool.map(lister.version, infos))
@@ -173,6 +189,7 @@ class _Lister:
 
     storage: Storage
     url: str
+    manifests: set[str]
 
     def find(self, path: str, is_folder: bool) -> list[dict[str, Any]]:
         """List the files of a file's, a folder's or a glob's path."""
@@ -255,6 +272,7 @@ class _Lister:
         if self.storage.is_flat:  # all keys below a prefix, some thousand at a time
             for info in self._ask("find", folder, detail=True).values():
                 inner = info["name"][len(folder.rstrip("/")) + 1 :]
+                self._notice(info["name"])
                 if (
                     inner
                     and not any(is_hidden(part) for part in inner.split("/"))
@@ -272,10 +290,16 @@ class _Lister:
         found: list[dict[str, Any]] = []
         for info in self._ask("ls", folder, detail=True):
             name = info["name"].rstrip("/")
+            self._notice(name)
             is_link = self.storage.protocol in _WEB and re.search(r"[?#]", info["name"]) is not None
             if name != folder.rstrip("/") and not is_link and not is_hidden(_last(name)):
                 found.append({**info, "name": name})
         return found
+
+    def _notice(self, name: str) -> None:
+        """Remember manifests of written data sets, which are hidden."""
+        if _last(name) == MANIFEST:
+            self.manifests.add(name)
 
     def _ask(self, question: str, path: str, **arguments: Any) -> Any:
         def ask() -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -16,6 +18,8 @@ from headrace.sources.files import Paths, ShardFile, Stamp, files_below
 from headrace.sources.formats import FORMATS, claimed_format
 from headrace.sources.memory import MemorySource
 from headrace.sources.names import without_scheme
+from headrace.sources.remote import Access, is_url
+from headrace.sources.verify import check_local
 from headrace.sources.written.manifest import (
     NAME,
     UNFINISHED,
@@ -31,8 +35,23 @@ _SHOWN = 5
 _RESTORE = "restore what differs, or write the data set again"
 
 
-def written_folder(paths: Paths) -> tuple[str, WrittenManifest] | None:
-    """Return the folder and the manifest, if it is exactly the folder of a written data set that is named.
+@dataclass(frozen=True, slots=True)
+class WrittenFolder:
+    """A written data set as it was found.
+
+    Attributes:
+        path: Its folder, as the user named it.
+        manifest: What shall lie there.
+        files: The data files that do.
+    """
+
+    path: str
+    manifest: WrittenManifest
+    files: Sequence[ShardFile]
+
+
+def written_folder(paths: Paths) -> WrittenFolder | None:
+    """Return a written data set, if it is exactly its local folder that is named.
 
     Raises:
         UnfinishedError: A job has not completed what shall lie there.
@@ -45,19 +64,38 @@ def written_folder(paths: Paths) -> tuple[str, WrittenManifest] | None:
         return None
     manifest = read_manifest(folder)
     if manifest is not None:
-        return folder, manifest
+        return WrittenFolder(folder, manifest, files_below(folder))
     check_finished(folder)
     return None
 
 
+def written_remote(paths: Paths, files: Sequence[ShardFile], access: Access | None) -> WrittenFolder | None:
+    """Return a written data set, if it is exactly its folder that a URL has named.
+
+    Args:
+        paths: What the user named.
+        files: What was found there.
+        access: How it was reached.
+
+    Raises:
+        SourceError: The manifest cannot be read, or was changed.
+    """
+    if access is None or not isinstance(paths, str) or not is_url(without_scheme(paths)):
+        return None
+    file = access.manifest(paths)
+    if file is None:
+        return None
+    manifest = WrittenManifest.from_bytes(file.read(0, file.size), file.url)
+    return WrittenFolder(file.url.removesuffix(f"/{NAME}"), manifest, files)
+
+
 def open_written(
-    folder: str, wrote: WrittenManifest, format: str | None, options: Any, memory_limit: int, verify: bool
+    written: WrittenFolder, format: str | None, options: Any, memory_limit: int, verify: bool
 ) -> Source:
     """Open a written data set.
 
     Args:
-        folder: Its folder.
-        wrote: Its manifest.
+        written: Where it lies, and what was found there.
         format: What the user says of its format; it must be so.
         options: What the user says of how to read it; it must fit.
         memory_limit: The most bytes that decoding one row group may take.
@@ -69,6 +107,7 @@ def open_written(
         OptionError: Format or options contradict the manifest.
         SourceError: A file cannot be read.
     """
+    folder, wrote = written.path, written.manifest
     if format is not None and format != wrote.format:
         raise OptionError(f'`format` must be "{wrote.format}" for {folder}, as {NAME} says, got {format!r}')
     kind = next((kind for kind in FORMATS if kind.name == wrote.format), None)
@@ -77,7 +116,9 @@ def open_written(
             f"{folder}: {NAME} names the format {wrote.format!r}, which is not known; update headrace"
         )
     try:
-        files = _check_files(folder, wrote)
+        files = _check_files(folder, wrote, written.files)
+        if verify:
+            check_local(files)
         stamps = _check_hashes(files, wrote.files) if verify else {}
         if not wrote.total:
             return MemorySource({field.name: pa.nulls(0, field.type) for field in wrote.schema})
@@ -107,26 +148,35 @@ def _fitting_options(folder: str, wrote: WrittenManifest, options: Any) -> Any:
     return needed
 
 
-def _check_files(folder: str, wrote: WrittenManifest) -> list[ShardFile]:
+def _check_files(folder: str, wrote: WrittenManifest, found: Sequence[ShardFile]) -> list[ShardFile]:
     """Compare names and sizes with the manifest.
 
     Raises:
         CorruptSourceError: They differ; the message names some of the files.
     """
-    expected = {os.path.join(folder, *file.name.split("/")): file for file in wrote.files}
-    found = {file.path for file in files_below(folder)}
-    complaints = [f"{path}: is missing" for path in expected if path not in found]
+    named = {_name_below(folder, file): file for file in found}
+    expected = {file.name: file for file in wrote.files}
+    complaints = [f"{folder.rstrip('/')}/{name}: is missing" for name in expected if name not in named]
     complaints += [
-        f"{path}: does not belong to the data set"
-        for path in sorted(found - expected.keys())
-        if claimed_format(path)
+        f"{file.path}: does not belong to the data set"
+        for name, file in named.items()
+        if name not in expected and claimed_format(name) is not None
     ]
-    for path, file in expected.items():
-        size = Stamp.of(path).size if path in found else file.nbytes
-        if size != file.nbytes:
-            complaints.append(f"{path}: has {size:,} bytes instead of the {file.nbytes:,} that were written")
+    present = [(entry, named[name]) for name, entry in expected.items() if name in named]
+    for entry, file in present:
+        size = file.stamp().size
+        if size != entry.nbytes:
+            complaints.append(
+                f"{file.path}: has {size:,} bytes instead of the {entry.nbytes:,} that were written"
+            )
     _refuse(complaints)
-    return [ShardFile(path) for path in expected]
+    return [ShardFile(file.path, remote=file.remote) for _, file in present]
+
+
+def _name_below(folder: str, file: ShardFile) -> str:
+    """Name a file as the manifest does."""
+    name = file.path[len(folder.rstrip("/")) + 1 :]
+    return unquote(name) if file.path.startswith(("http://", "https://")) else name
 
 
 def _check_hashes(files: Sequence[ShardFile], wrote: Sequence[WrittenFile]) -> dict[str, Stamp]:
