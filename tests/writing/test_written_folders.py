@@ -229,6 +229,16 @@ def test_format_and_options_of_the_user(tmp_path: Path) -> None:
         hr.open(out, options=hr.ArrowOptions())
 
 
+@pytest.mark.parametrize("format", ["parquet", "arrow", "hdf5", "lmdb", "tfrecord"])
+def test_shards_without_rows_among_others(tmp_path: Path, format: str) -> None:
+    """They add nothing and take nothing away."""
+    rows = batch({"x": [1, 2, 3], "when": SECONDS})
+    folder = write_folder(tmp_path, format, [[], [rows], [], [rows, rows], []], rows.schema)
+    found = hr.open(folder, verify=True).to_arrow()
+    assert found.schema == rows.schema
+    assert found.to_pylist() == rows.to_pylist() * 3
+
+
 def test_info_says_how_it_came_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`headrace info` tells what was written, as what, and what was done to it."""
     ds = hr.from_arrow(pa.table({"x": [1, 2, 3], "k": [1, 1, 2]})).filter(pl.col("x") > 1)

@@ -253,7 +253,7 @@ def test_a_full_disk_is_an_error_of_the_system(format: str) -> None:
 def test_matrices_of_columns_that_are_no_tensors_keep_their_rows(
     tmp_path: Path, arguments: dict[str, Any]
 ) -> None:
-    """Rows of slices of fixed-size lists in fixed-size lists are those asked for, which Arrow alone gets wrong."""
+    """Slices of fixed-size lists in such lists keep their rows, which `take` of Arrow alone gets wrong."""
     kind = pa.list_(pa.list_(pa.int16(), 2), 3)
     rows = [[[row, row + 1]] * 3 for row in range(40)]
     ds = hr.from_arrow(pa.table({"x": pa.array(rows, kind), "row": list(range(40))})).rows(list(range(5, 38)))

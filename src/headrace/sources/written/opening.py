@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -122,8 +122,10 @@ def open_written(
         stamps = _check_hashes(files, wrote.files) if verify else {}
         if not wrote.total:
             return MemorySource({field.name: pa.nulls(0, field.type) for field in wrote.schema})
-        if wrote.format not in NATURAL:
+        if wrote.format not in NATURAL:  # a file without rows may have no bytes that tell its format
             options = _fitting_options(folder, wrote, options)
+            files = [file for file, entry in zip(files, wrote.files, strict=True) if any(entry.rows)]
+            wrote = replace(wrote, files=tuple(entry for entry in wrote.files if any(entry.rows)))
         inner = kind.open(files, options, memory_limit)
         _check_rows(inner, wrote)
         source = restored(inner, wrote)
