@@ -88,7 +88,7 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.short:
         arguments.rows, arguments.shards, arguments.rounds = 60_000, 2, 1
-        arguments.memory_rows, arguments.row_groups = 6000, [100, 200]
+        arguments.memory_rows, arguments.row_groups = 6000, [200, 400]
     missing = [name for name in arguments.cases if not is_there(CASES[name])]
     for name in missing:
         print(f"The case `{name}` is left out: it needs {CASES[name]}.", file=sys.stderr)
