@@ -152,3 +152,29 @@ def test_fitted_pipelines_lie_beside_what_they_prepared(tmp_path: Path) -> None:
     ds.prepare(pipe).write(tmp_path / "out")
     loaded = hr.Pipeline.load(tmp_path / "out" / "_pipeline-0.json")
     assert ds.prepare(loaded).to_polars().equals(hr.open(tmp_path / "out").to_polars())
+
+
+def test_a_job_does_not_replace_what_it_reads(tmp_path: Path) -> None:
+    """An output is no source of its own, whatever leads there."""
+    ds = numbers(tmp_path / "in")
+    ds.write(tmp_path / "out")
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    before = digests(tmp_path / "out")
+    for source, target in (("out", "out"), ("out", "link"), ("link", "out"), ("in", ".")):
+        read = hr.open(tmp_path / source).filter(pl.col("x") > 5)
+        with pytest.raises(hr.OutputError, match="which the data set is read from"):
+            read.write(tmp_path / target, update=True)
+    assert digests(tmp_path / "out") == before
+
+
+def test_what_is_no_folder_or_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL does not become a folder of this machine."""
+    monkeypatch.chdir(tmp_path)
+    ds = hr.from_arrays({"x": [1]})
+    for path in ("s3://bucket/out", "a\0b"):
+        with pytest.raises(hr.OptionError, match="`path` must be a folder of a file system"):
+            ds.write(path)
+    wrong: Any = [1]
+    with pytest.raises(hr.OptionError, match="`bloom_filters` must name columns"):
+        ds.write("out", bloom_filters=wrong)
+    assert list(tmp_path.iterdir()) == []

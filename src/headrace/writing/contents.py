@@ -1,10 +1,13 @@
-"""What the input shards of a job hold, to the last byte, and what each part of a mix does to them."""
+"""The input of a job: where it lies, and what it holds, to the last byte."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
+from headrace.errors import OutputError
 from headrace.execution.contents import check_shards, identify_shards
 from headrace.execution.executors import Executor
 from headrace.execution.mixed import MixedSource
@@ -44,6 +47,28 @@ def contents_of(source: Source, executor: Executor, stages: Stages) -> list[str]
         digest(found.get(number) or f"unread {shard.content_identity}", shard.rows)
         for number, shard in enumerate(shards)
     ]
+
+
+def check_elsewhere(source: Source, folder: Path) -> None:
+    """Refuse a folder that holds what is read: a job that replaces its own source cannot be run again.
+
+    Raises:
+        OutputError: A file of the source lies in it.
+        SourceError: A file has changed since it was opened.
+    """
+    if not isinstance(source, SupportsFiles):
+        return
+    output = os.path.join(os.path.realpath(folder), "")
+    real: dict[str, str] = {}  # by folder, which may be a link
+    for number in range(len(source.manifest.shards)):
+        for path in source.shard_files(number):
+            parent = os.path.dirname(path)
+            if parent not in real:
+                real[parent] = os.path.join(os.path.realpath(parent), "")
+            if real[parent].startswith(output):
+                raise OutputError(
+                    f"{folder}: holds `{path}`, which the data set is read from; name another folder"
+                )
 
 
 def recipes_of(recipe: Recipe) -> Iterator[Recipe]:

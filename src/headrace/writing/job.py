@@ -22,7 +22,7 @@ from headrace.planning.selection import Selection
 from headrace.sources.written.manifest import WrittenFile, WrittenManifest
 from headrace.sources.written.partitions import check_partitions
 from headrace.writing.artifacts import save_artifacts
-from headrace.writing.contents import contents_of
+from headrace.writing.contents import check_elsewhere, contents_of
 from headrace.writing.cutting import (
     GROUP_BYTES,
     Cutting,
@@ -150,6 +150,7 @@ def run_job(
         JobError: Some shards could not be written; the others are kept.
     """
     begun = time.perf_counter()
+    check_elsewhere(job.recipe.source, folder)
     planned = plan_job(job, executor, stages)
     journal = Journal.open(folder, planned.identity, resume=resume, update=update)
     try:

@@ -15,6 +15,8 @@ from headrace.execution.stages import Stages
 from headrace.planning.mixing import Mixing
 from headrace.planning.order import Shuffle, check_shuffle
 from headrace.planning.selection import Selection
+from headrace.sources.names import without_scheme
+from headrace.sources.remote import is_url
 from headrace.writing.cutting import Cutting
 from headrace.writing.formats.base import FormatOptions
 from headrace.writing.job import WriteJob, run_job
@@ -93,7 +95,8 @@ class WriteVerbs:
         Raises:
             OptionError: An argument cannot be right.
             SchemaError: A column cannot be written in this format.
-            OutputError: The folder is not this job's, another job writes to it, or the disk is full.
+            OutputError: The folder is not this job's, another job writes to it, it holds what is read, or the
+                disk is full.
             StateError: The folder holds the work of another job; the message says what differs.
             JobError: Some shards could not be written, say for an error in a row group; the others are kept.
             FingerprintError: A function of the recipe cannot be identified by value.
@@ -126,19 +129,30 @@ class WriteVerbs:
             self.selection,
             self.mixing,
             format,
-            FormatOptions(compression, _names(bloom_filters)),
+            FormatOptions(compression, _names("bloom_filters", bloom_filters)),
             Cutting(shards, rows_per_shard, row_group_rows),
-            _names(partition_by or ()),
+            _names("partition_by", partition_by),
             "global" if order is True else order,
             seed,
             views,
         )
-        folder = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
-        return run_job(job, folder, executor or Threads(), stages_of(progress), resume, update)
+        return run_job(job, _folder(path), executor or Threads(), stages_of(progress), resume, update)
 
 
-def _names(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+def _folder(path: str | os.PathLike[str]) -> Path:
+    place = without_scheme(os.fspath(path))
+    if is_url(place) or "\0" in place:
+        raise OptionError(
+            f"`path` must be a folder of a file system, got {place!r}; write to one, and copy from there"
+        )
+    return Path(os.path.abspath(os.path.expanduser(place)))
+
+
+def _names(name: str, given: str | Sequence[str] | None) -> tuple[str, ...]:
+    names = [given] if isinstance(given, str) else list(given or ())
+    if not all(isinstance(one, str) for one in names):
+        raise OptionError(f"`{name}` must name columns, got {given!r}")
+    return tuple(names)
 
 
 def stages_of(progress: Progress | Stages) -> Stages:
