@@ -154,7 +154,7 @@ def test_what_lies_under_nulls_is_not_stored(format: str) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_what_cannot_be_stored_is_refused_by_name(format: str) -> None:
-    """Unions and text that is no UTF-8 are refused; the message names the column, and the row if it is one."""
+    """Unions and text that is no UTF-8 are refused; column and row are named."""
     union = pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])])
     with pytest.raises(
         hr.SchemaError, match=r"column `x`: .*union.* can be written to Arrow IPC files alone"
