@@ -372,9 +372,10 @@ def test_late_task_may_put_its_shard_once_more(out: Path, clean: Path) -> None:
 # Damage
 
 
-@pytest.mark.parametrize(
-    "damage", [b"", b'{"content": {"na', b"[" * 100_000, b"\xff\xfe", b"null", b"[]", b"{}"]
-)
+DAMAGES = [b"", b'{"content": {"na', b"[" * 100_000, b"\xff\xfe", b"null", b"[]", b"{}"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_record_is_as_if_it_were_not_there(out: Path, clean: Path, damage: bytes) -> None:
     """A shard whose record cannot be trusted is written again."""
     staging = stage(out, FIRST, FIRST.names)
@@ -416,10 +417,11 @@ def test_journal_whose_staging_folder_is_gone(out: Path) -> None:
     assert run(out, FIRST) == FIRST.names
 
 
-def test_damaged_manifest_is_told(out: Path) -> None:
+@pytest.mark.parametrize("damage", [*DAMAGES, None])
+def test_damaged_manifest_is_told(out: Path, damage: bytes | None) -> None:
     """An output whose manifest cannot be read is neither complete nor anybody's to replace."""
     run(out, FIRST)
-    (out / NAME).write_bytes((out / NAME).read_bytes()[:-100])
+    (out / NAME).write_bytes((out / NAME).read_bytes()[:-100] if damage is None else damage)
     before = tree(out)
     for resume, update in [(True, False), (False, True)]:
         with pytest.raises(hr.CorruptSourceError, match=NAME):

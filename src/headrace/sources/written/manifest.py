@@ -20,6 +20,7 @@ UNFINISHED = "_unfinished"
 """The folder of a job's journal and of what it has written, within the folder of its output."""
 
 _VERSION = 1
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,7 @@ class WrittenManifest:
             version = document["version"]
             if version == _VERSION:
                 return cls.from_json(document)
-        except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException, OSError) as error:
+        except (*_MALFORMED, pa.ArrowException, OSError) as error:
             raise CorruptSourceError(
                 f"{path}: is no manifest of a written data set, or was damaged or changed "
                 f"({type(error).__name__}: {error}); restore it, or write the data set again"
