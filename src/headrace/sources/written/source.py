@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from headrace.errors import CorruptSourceError, SchemaError, UndecodableError
 from headrace.fingerprint import digest
 from headrace.manifest import Manifest, RowGroup, Shard
+from headrace.slices import take_rows
 from headrace.sources.base import (
     Layout,
     Source,
@@ -123,7 +124,7 @@ class WrittenSource:
         """Decode some rows of one row group; all of them where the format cannot do better."""
         check_columns(columns, self.schema, f"the data set of {row_group.name}")
         if not isinstance(self.inner, SupportsReadRows):
-            return self.read(row_group, columns).take(pa.array(rows))
+            return take_rows(self.read(row_group, columns), rows)
         found = self.inner.read_rows(row_group, rows, self._stored(columns))
         return self._restore(row_group, columns, found, len(rows))
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.errors import SchemaError
+from headrace.slices import unsliced
 from headrace.sources.written.converting import to_entries
 
 _types = pa.types
@@ -107,7 +108,7 @@ class ArrowLayout:
 def _copied(array: Any) -> Any:
     """Copy values into memory that holds nothing else, with zeros under nulls."""
     if array.null_count:
-        return array.take(pa.array(np.arange(len(array))))
+        return unsliced(array).take(pa.array(np.arange(len(array))))
     return pa.concat_arrays([array.slice(0, 0), array])
 
 
