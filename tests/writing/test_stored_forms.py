@@ -156,9 +156,7 @@ def test_what_lies_under_nulls_is_not_stored(format: str) -> None:
 def test_what_cannot_be_stored_is_refused_by_name(format: str) -> None:
     """Unions and text that is no UTF-8 are refused; column and row are named."""
     union = pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])])
-    with pytest.raises(
-        hr.SchemaError, match=r"column `x`: .*union.* can be written to Arrow IPC files alone"
-    ):
+    with pytest.raises(hr.SchemaError, match=r"column `x`: .*union.* can be written"):
         check_format(format, pa.schema([("x", union.type)]), FormatOptions())
     broken = pa.Array.from_buffers(
         pa.string(), 2, [None, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"a\xff")]
@@ -169,15 +167,13 @@ def test_what_cannot_be_stored_is_refused_by_name(format: str) -> None:
         check_format(format, pa.schema([("x", pa.int8())]), FormatOptions("brotli"))
 
 
-@pytest.mark.parametrize(
-    "name", ["", "a/b", ".", "..", "a\0b", "_nulls", "_checksums", "_column_1", "a.b", "né"]
-)
 @pytest.mark.parametrize("format", FORMATS)
-def test_columns_have_any_name(format: str, name: str, tmp_path: Path) -> None:
+def test_columns_have_any_name(format: str, tmp_path: Path) -> None:
     """Names that a format gives a meaning are columns like others."""
-    rows = batch({"a": [1, 2], name: ["x", None], "key": [0.5, None]})
+    names = ["", "a/b", ".", "..", "a\0b", "_nulls", "_checksums", "_column_1", "a", "a.b", "né", "key"]
+    rows = batch({name: [f"{place}", None] for place, name in enumerate(names)})
     folder = write_folder(tmp_path, format, [[rows]], rows.schema)
 
     found: Any = hr.open(folder).to_arrow()
-    assert found.column_names == ["a", name, "key"]
+    assert found.column_names == names
     assert found.to_pylist() == rows.to_pylist()

@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 CODECS = ("gzip", "lzf", "zstd", "none")
 _LEVELS = {"gzip": 1, "zstd": 3}
-_CHUNK_BYTES, _MOST_ROWS = 1 << 18, 1 << 16
+_LEAST_BYTES, _MOST_BYTES, _MOST_ROWS = 1 << 16, 1 << 18, 1 << 16
 _SUM_BYTES = 4
 
 
@@ -28,10 +28,12 @@ def chunk_rows(row_bytes: int, rows: int) -> int:
 
     Example:
         >>> chunk_rows(4, 1_000_000), chunk_rows(150_528, 1_000_000), chunk_rows(8, 100)
-        (65536, 1, 128)
+        (65536, 1, 8192)
     """
-    fitting = min(max(_CHUNK_BYTES // max(row_bytes, 1), 1), _MOST_ROWS)
-    return min(1 << fitting.bit_length() - 1, 1 << max(rows - 1, 0).bit_length())
+    least, most = (
+        min(max(nbytes // max(row_bytes, 1), 1), _MOST_ROWS) for nbytes in (_LEAST_BYTES, _MOST_BYTES)
+    )
+    return 1 << min(max(rows, least), most).bit_length() - 1
 
 
 def filters_of(codec: str, itemsize: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from headrace.writing.formats.codecs import choose_codec
 
 _CODECS = ("none",)
 _FIRST_MAP = 1 << 24
+_PROBE = 1 << 20
 _ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.ENOMEM)
 
 
@@ -57,6 +58,7 @@ class LmdbWriter:
         self._full: Any = lmdb.MapFullError
         self._error: Any = lmdb.Error
         self._rows, self._map = 0, _FIRST_MAP
+        self._path = path
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         with self._named():
@@ -107,7 +109,20 @@ class LmdbWriter:
             yield
         except self._error as error:
             number = next((code for code in _ERRORS if os.strerror(code) in str(error)), errno.EIO)
+            if number == errno.EIO:  # as it says of a write that stopped short
+                _append(self._path)
             raise OSError(number, f"LMDB cannot write: {error}") from error
+
+
+def _append(path: Path) -> None:
+    """Append to a file that is not needed any more.
+
+    Raises:
+        OSError: Why that fails.
+    """
+    with open(path, "ab", buffering=0) as file:
+        for _ in range(2):  # the first may stop short too
+            file.write(bytes(_PROBE))
 
 
 def _library() -> Any:
