@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headrace as hr
+from headrace.writing import sorting
 
 
 def shards_of_numbers(folder: Path, sizes: list[list[int]]) -> hr.Dataset:
@@ -148,3 +149,17 @@ def test_any_order_and_any_cut(tmp_path_factory: pytest.TempPathFactory, data: s
     )
     expected = delivered(ds, shuffle="global") if shuffle and ids else ids
     assert numbers_in(folder / "out") == expected
+
+
+def test_samples_that_come_often_are_spilled_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the samples of a row group are asked for, a part of them is in memory at a time."""
+    monkeypatch.setattr(sorting, "_SPILL_BYTES", 400)
+    ds = shards_of_numbers(tmp_path / "in", [[12, 7], [3], [20]])
+    often = ds.rows(np.random.default_rng(2).integers(0, 42, 600))
+    written = often.write(tmp_path / "out", shuffle="global", seed=3, shards=4, executor=hr.Serial())
+    assert numbers_in(tmp_path / "out") == delivered(often, shuffle="global", seed=3)
+    (sort,) = [stage for stage in written.stages if stage.name == "sort"]
+    assert sort.total > len(ds.manifest)
+    assert sort.rows == 600

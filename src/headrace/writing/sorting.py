@@ -7,10 +7,10 @@ rows go where is kept in files as well, so that neither a worker nor the client 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import math
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.slices import take_rows
+from headrace.writing.cutting import evenly
 from headrace.writing.disk import output_errors
 from headrace.writing.rows import Rows, joined
 from headrace.writing.samples import WrittenOrder
@@ -73,6 +74,25 @@ class Directory:
         return ids[by_position], positions[by_position]
 
 
+@dataclass(frozen=True, slots=True)
+class SpillRun:
+    """What lies in one file of spilled rows.
+
+    Attributes:
+        file: Its number.
+        first: The first row group.
+        last: The one behind the last.
+        begin: The first position; samples elsewhere are in other files.
+        end: The one behind the last.
+    """
+
+    file: int
+    first: int
+    last: int
+    begin: int
+    end: int
+
+
 @dataclass(frozen=True)
 class Spill:
     """Spills row groups to files; one call for each file, in any process.
@@ -86,33 +106,48 @@ class Spill:
     directory: Directory
 
     @staticmethod
-    def runs(rows: Rows) -> list[tuple[int, int, int]]:
-        """Cut the row groups into runs of about 64 MiB of samples: number of the file, first and last one."""
-        manifest, samples = rows.recipe.source.manifest, rows.order.plan.samples
-        counts = samples.counts(manifest.starts)
-        runs: list[tuple[int, int, int]] = []
-        begin, nbytes = 0, 0.0
-        for number, count in enumerate(counts.tolist()):
-            size = int(manifest.nbytes[number]) * count * rows.order.views / max(manifest[number].rows, 1)
-            if nbytes and nbytes + size > _SPILL_BYTES:
-                runs.append((len(runs), begin, number))
-                begin, nbytes = number, 0.0
-            nbytes += size
-        return [*runs, (len(runs), begin, len(counts))]
+    def runs(rows: Rows) -> list[SpillRun]:
+        """Cut what is prepared into runs of about 64 MiB of samples.
 
-    def __call__(self, run: tuple[int, int, int]) -> int:
+        A row group of more, since samples repeat or are in many epochs, makes several runs of fewer positions
+        each, as long as those are no smaller than the row group itself.
+        """
+        manifest, order = rows.recipe.source.manifest, rows.order
+        counts = order.plan.samples.counts(manifest.starts)
+        runs: list[SpillRun] = []
+        begin, nbytes = 0, 0.0
+        for number, (count, whole) in enumerate(zip(counts.tolist(), manifest.nbytes.tolist(), strict=True)):
+            size = whole * count * order.views / max(manifest[number].rows, 1)
+            if nbytes and nbytes + size > _SPILL_BYTES:
+                runs.append(SpillRun(len(runs), begin, number, 0, order.count))
+                begin, nbytes = number, 0.0
+            pieces = evenly(order.count, math.ceil(size / max(whole, _SPILL_BYTES, 1)))
+            if len(pieces) == 1:
+                nbytes += size
+                continue
+            edges = np.cumsum([0, *pieces]).tolist()
+            if begin < number:
+                runs.append(SpillRun(len(runs), begin, number, 0, order.count))
+            for low, high in pairwise(edges):
+                runs.append(SpillRun(len(runs), number, number + 1, low, high))
+            begin, nbytes = number + 1, 0.0
+        if begin < len(counts) or not runs:
+            runs.append(SpillRun(len(runs), begin, len(counts), 0, order.count))
+        return runs
+
+    def __call__(self, run: SpillRun) -> int:
         """Spill a run of row groups, unless that is done; returns how many rows were prepared."""
-        file, first, last = run
-        name, starts = spill_name(file), self.rows.recipe.source.manifest.starts
+        name, starts = spill_name(run.file), self.rows.recipe.source.manifest.starts
         staging = self.directory.staging
         if staging.has_part(name):
             return 0
-        ids, positions = self.directory.find(int(starts[first]), int(starts[last]))
+        ids, positions = self.directory.find(int(starts[run.first]), int(starts[run.last]))
+        low, high = np.searchsorted(positions, [run.begin, run.end])
+        ids, positions = ids[low:high], positions[low:high]
         batches = list(self._prepared(ids, positions))
         if batches:
-            read = np.argsort(
-                np.argsort(ids, kind="stable"), kind="stable"
-            )  # where each row lies in what was read
+            # Where each row lies in what was read.
+            read = np.argsort(np.argsort(ids, kind="stable"), kind="stable")
             batch = take_rows(joined(batches), read)
         else:
             batch = pa.RecordBatch.from_arrays(
@@ -164,7 +199,7 @@ class Sorted:
             last = min(first + group_rows, end)
             parts: list[pa.RecordBatch] = []
             found: list[Ids] = []
-            for batch, positions in self._files:
+            for batch, positions in map(self._open, range(self.count)):
                 low, high = np.searchsorted(positions, [first, last])
                 if low < high:
                     parts.append(batch.slice(int(low), int(high - low)))
@@ -172,19 +207,14 @@ class Sorted:
             by_position = np.argsort(np.concatenate(found))
             yield take_rows(joined(parts), by_position)
 
-    @cached_property
-    def _files(self) -> Sequence[tuple[pa.RecordBatch, Ids]]:
-        """Each file as it lies on disk: mapped, so that memory holds what is looked at alone."""
-        opened: list[tuple[pa.RecordBatch, Ids]] = []
-        for number in range(self.count):
-            batch = pa.ipc.open_file(pa.memory_map(str(self.folder / spill_name(number)))).get_batch(0)
-            positions = batch.column(batch.num_columns - 1).to_numpy()
-            opened.append((batch.select(batch.schema.names[:-1]), positions))
-        return opened
+    def _open(self, number: int) -> tuple[pa.RecordBatch, Ids]:
+        """Map one file: memory holds what is looked at alone, until the row group that needs it is made.
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is open."""
-        return {"folder": self.folder, "count": self.count}
+        A file that stayed mapped would count as memory of this process with every page that was looked at.
+        """
+        batch = pa.ipc.open_file(pa.memory_map(str(self.folder / spill_name(number)))).get_batch(0)
+        positions = batch.column(batch.num_columns - 1).to_numpy()
+        return batch.select(batch.schema.names[:-1]), positions
 
 
 def spill_name(number: int) -> str:
