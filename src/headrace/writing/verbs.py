@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from headrace.errors import OptionError, check_whole
 from headrace.execution.executors import Executor, Threads
@@ -149,7 +149,7 @@ def _folder(path: str | os.PathLike[str]) -> Path:
 
 
 def _names(name: str, given: str | Sequence[str] | None) -> tuple[str, ...]:
-    names = [given] if isinstance(given, str) else list(given or ())
+    names: list[Any] = [given] if isinstance(given, str) else list(given or ())
     if not all(isinstance(one, str) for one in names):
         raise OptionError(f"`{name}` must name columns, got {given!r}")
     return tuple(names)
