@@ -46,7 +46,7 @@ def partition(
 ) -> Partitioned:
     """Read the columns of all samples and group samples by their values, which rise; nulls are last.
 
-    Takes 12 bytes for each sample.
+    Takes about 40 bytes for each sample, in this process.
 
     Raises:
         SchemaError: A column cannot be told by the name of a folder.
