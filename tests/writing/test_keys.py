@@ -142,3 +142,18 @@ def test_ids_that_move_within_a_part_of_a_mix_are_seen(tmp_path: Path) -> None:
         return mixed.rows(np.arange(len(ds)))
 
     check_update(tmp_path, encoded(before), lambda: encoded(numbers(35)))
+
+
+def test_shards_of_equal_contents_are_kept_however_many_there_are(tmp_path: Path) -> None:
+    """One shard of the output stands for all that follow from the same."""
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        pl.DataFrame({"x": [1, 2, 3]}).write_parquet(tmp_path / "in" / f"{name}.parquet")
+
+    def more() -> hr.Dataset:
+        pl.DataFrame({"x": [1, 2, 3]}).write_parquet(tmp_path / "in" / "d.parquet")
+        pl.DataFrame({"x": [9]}).write_parquet(tmp_path / "in" / "0.parquet")
+        return hr.open(tmp_path / "in")
+
+    written = check_update(tmp_path, hr.open(tmp_path / "in"), more)
+    assert (written.kept, written.written) == (4, 1)

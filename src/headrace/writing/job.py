@@ -181,9 +181,8 @@ def _write(
     files: dict[str, WrittenFile] = {}
     kept: dict[str, str] = {}
     missing: list[tuple[ShardPlan, str]] = []
-    free = dict(journal.previous)
     for shard, key in zip(planned.shards, keys, strict=True):
-        found, old = journal.staging.record(shard.name, key), free.pop(key, None)
+        found, old = journal.staging.record(shard.name, key), journal.previous.get(key)
         if found is not None:
             files[shard.name] = found
         elif old is not None:
