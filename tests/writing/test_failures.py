@@ -152,6 +152,16 @@ def test_fitted_pipelines_lie_beside_what_they_prepared(tmp_path: Path) -> None:
     ds.prepare(pipe).write(tmp_path / "out")
     loaded = hr.Pipeline.load(tmp_path / "out" / "_pipeline-0.json")
     assert ds.prepare(loaded).to_polars().equals(hr.open(tmp_path / "out").to_polars())
+    modes = {path.name: path.stat().st_mode for path in (tmp_path / "out").iterdir()}
+    assert modes["_pipeline-0.json"] == modes["part-00000.parquet"]
+
+
+def test_an_executor_by_name_is_refused(tmp_path: Path) -> None:
+    """The message shows one; nothing is begun."""
+    executor: Any = "dask"
+    with pytest.raises(hr.OptionError, match=r"`executor` must be an executor, .* got 'dask'"):
+        hr.from_arrays({"x": [1]}).write(tmp_path / "out", executor=executor)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_job_does_not_replace_what_it_reads(tmp_path: Path) -> None:

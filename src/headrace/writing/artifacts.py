@@ -35,7 +35,10 @@ def save_artifacts(recipe: Recipe, staging: Staging) -> list[str]:
         except SourceError as error:
             raise OutputError(f"{error}; free space, say, and run again") from error
         beside = path.with_name(f"{path.name}.arrow")
-        names += [path.name, *([beside.name] if beside.exists() else [])]
+        saved = [file for file in (path, beside) if file.exists()]
+        for file in saved:  # whoever may read the folder may read them, as the shards
+            file.chmod(staging.folder.stat().st_mode & 0o666)
+        names += [file.name for file in saved]
     return names
 
 

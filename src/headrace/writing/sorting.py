@@ -229,7 +229,7 @@ def _aside(staging: Staging, name: str) -> Generator[Path]:
     Raises:
         OutputError: The disk is full, or not to be written to.
     """
-    with output_errors(staging.folder):
+    with output_errors(staging.folder.parents[1]):
         aside = staging.aside(name)
         try:
             yield aside

@@ -113,6 +113,8 @@ class WriteVerbs:
         for name, value in (("resume", resume), ("update", update)):
             if value not in (True, False):
                 raise OptionError(f"`{name}` must be True or False, got {value!r}")
+        if not hasattr(executor or Threads, "map"):
+            raise OptionError(f"`executor` must be an executor, such as `hr.Threads(4)`, got {executor!r}")
         check_whole("seed", seed)
         check_whole("views", views, least=1)
         chain = self.recipe.augment
