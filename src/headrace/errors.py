@@ -41,6 +41,7 @@ import inspect
 import warnings
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Self
 
 
 class HeadraceError(Exception):
@@ -133,6 +134,13 @@ class UnknownPartError(HeadraceError, KeyError):
 
 class MemoryLimitError(HeadraceError, MemoryError):
     """More bytes than `memory_limit` allows would be needed."""
+
+    def __new__(cls, *arguments: object) -> Self:
+        """Make it as an error of ours: what MemoryError has of its own refuses classes with two bases.
+
+        Only those notice who rebuild errors by `__new__`, as pickling does once dask is imported.
+        """
+        return HeadraceError.__new__(cls, *arguments)
 
 
 class DeviceMemoryError(MemoryLimitError):

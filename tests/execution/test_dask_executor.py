@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import threading
@@ -110,3 +111,10 @@ def inverse(frame: object) -> object:
     if 0 in frame["x"]:  # pyright: ignore[reportIndexIssue]
         raise ZeroDivisionError("cannot bear 0")
     return frame
+
+
+@pytest.mark.parametrize("kind", [hr.MemoryLimitError, hr.DeviceMemoryError, hr.OutputError])
+def test_errors_are_pickled_beside_dask(kind: type[hr.HeadraceError]) -> None:
+    """Dask changes how a program's errors are pickled; those of two bases keep class and text."""
+    again = pickle.loads(pickle.dumps(kind("a text")))
+    assert (type(again), str(again)) == (kind, "a text")

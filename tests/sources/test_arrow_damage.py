@@ -17,7 +17,7 @@ from limits import limit_memory
 
 import headrace as hr
 
-FLIPS = 300
+FLIPS = 150
 TABLE = pa.table(
     {
         "i": pa.array([None, *range(1, 300)]),

@@ -20,7 +20,7 @@ from headrace.testing.resources import Resources
 
 RANDOM = np.random.default_rng(11)
 ADDRESS_SPACE = 4 << 30  # that a child may take to read damaged files
-FLIPS = 150
+FLIPS = 70
 
 
 @pytest.fixture

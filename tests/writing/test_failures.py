@@ -137,6 +137,7 @@ def test_files_are_the_same_bytes_on_threads(tmp_path: Path, arguments: dict[str
     assert digests(tmp_path / "threads") == digests(tmp_path / "serial")
 
 
+@pytest.mark.slow
 def test_files_are_the_same_bytes_on_processes(tmp_path: Path) -> None:
     """The same holds for processes, in another order too."""
     ds = numbers(tmp_path / "in", shards=3)

@@ -64,7 +64,7 @@ def test_columns_are_data_sets_that_h5py_reads(compression: str | None, tmp_path
         assert all(one.fletcher32 for one in plain)
 
 
-@pytest.mark.parametrize("compression", [None, "lzf", "zstd", "none"])
+@pytest.mark.parametrize("compression", [None, "lzf", "none"])
 def test_many_chunks_come_back(compression: str | None, tmp_path: Path) -> None:
     """Row groups of any size become whole chunks, in any codec, those that do not shrink among them."""
     noise, steps = np.random.default_rng(0).normal(size=70_000), np.arange(70_000) // 7

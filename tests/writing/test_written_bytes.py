@@ -18,7 +18,7 @@ from headrace.sources.written.forms import FORMATS
 from headrace.writing.formats.base import FormatOptions, ShardWriter
 from headrace.writing.formats.opening import open_writer, suffix_of
 
-CASES = [("hdf5", None), ("hdf5", "zstd"), ("lmdb", None), ("tfrecord", None), ("tfrecord", "gzip")]
+CASES = [("hdf5", None), ("hdf5", "lzf"), ("lmdb", None), ("tfrecord", None), ("tfrecord", "gzip")]
 
 
 def some_rows(first: int, count: int) -> pa.RecordBatch:

@@ -52,8 +52,7 @@ class Hdf5Writer:
         Args:
             path: Where it comes to lie; what lies there is replaced.
             schema: The columns of the rows that will come.
-            options: `compression` is `"gzip"`, the default, `"lzf"`, `"zstd"`, which others read with the
-                package hdf5plugin alone, or `"none"`.
+            options: `compression` is `"gzip"`, the default, `"lzf"` or `"none"`.
 
         Raises:
             OptionError: The format has no such compression.

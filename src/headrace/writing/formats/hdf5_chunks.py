@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.errors import MissingDependencyError
-from headrace.sources.hdf5_filters import ZSTD
 
 Array = NDArray[Any]
 
-CODECS = ("gzip", "lzf", "zstd", "none")
-_LEVELS = {"gzip": 1, "zstd": 3}
+# No other filters: a file holds their names as far as the process that writes it knows them, so that its
+# bytes would depend on what that process has imported.
+CODECS = ("gzip", "lzf", "none")
+_LEVEL = 1  # of gzip
 _LEAST_BYTES, _MOST_BYTES, _MOST_ROWS = 1 << 16, 1 << 18, 1 << 16
 _SUM_BYTES = 4
 
@@ -41,15 +42,9 @@ def filters_of(codec: str, itemsize: int) -> dict[str, Any]:
     settings: dict[str, Any] = {"fletcher32": True, "shuffle": codec != "none" and itemsize > 1}
     match codec:
         case "gzip":
-            settings |= {"compression": "gzip", "compression_opts": _LEVELS["gzip"]}
+            settings |= {"compression": "gzip", "compression_opts": _LEVEL}
         case "lzf":
             settings |= {"compression": "lzf"}
-        case "zstd":  # which the library itself need not have
-            settings |= {
-                "compression": ZSTD,
-                "compression_opts": (_LEVELS["zstd"],),
-                "allow_unknown_filter": True,
-            }
         case _:
             pass
     return settings
@@ -123,9 +118,8 @@ def _codecs(codec: str) -> tuple[Callable[[Array], bytes], Callable[[Array], int
         raise MissingDependencyError.from_extra("imagecodecs", "hdf5", "writing HDF5") from error
     imagecodecs: Any = imported
     encoders: dict[str, Callable[[Array], bytes]] = {
-        "gzip": lambda data: imagecodecs.deflate_encode(data, level=_LEVELS["gzip"]),
+        "gzip": lambda data: imagecodecs.deflate_encode(data, level=_LEVEL),
         "lzf": lambda data: imagecodecs.lzf_encode(data, header=False),
-        "zstd": lambda data: imagecodecs.zstd_encode(data, level=_LEVELS["zstd"]),
         "none": lambda data: data.tobytes(),
     }
     return encoders[codec], imagecodecs.h5checksum_fletcher32

@@ -37,7 +37,7 @@ FORMATS = {
         "Parquet", ".parquet", "ParquetShardWriter", ("zstd", "snappy", "gzip", "brotli", "lz4")
     ),
     "arrow": WrittenFormat("Arrow IPC", ".arrow", "ArrowShardWriter", ("lz4", "zstd")),
-    "hdf5": WrittenFormat("HDF5", ".h5", "Hdf5Writer", ("gzip", "lzf", "zstd")),
+    "hdf5": WrittenFormat("HDF5", ".h5", "Hdf5Writer", ("gzip", "lzf")),
     "lmdb": WrittenFormat("LMDB", ".lmdb", "LmdbWriter", ()),
     "tfrecord": WrittenFormat("TFRecord", ".tfrecord", "TfRecordWriter", ("gzip",)),
 }
